@@ -26,8 +26,7 @@ from openmodels.catalog.sources.base import Catalog
 from openmodels.errors import ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
 from openmodels.hub import addresses
 
-_SEARCH_SECONDS = 25.0
-"""Seconds a catalog has in all for its part of a search, however many requests that takes."""
+_SEARCH_SECONDS = 25.0  # seconds a catalog has in all for its part of a search, however many requests that takes
 
 
 @ErrorBoundary()

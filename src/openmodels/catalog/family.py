@@ -29,8 +29,7 @@ from openmodels.errors import (
 )
 from openmodels.hub import addresses, model_names
 
-_SECONDS = 60.0
-"""Seconds the Hub has in all to answer what a family needs of it."""
+_SECONDS = 60.0  # seconds the Hub has in all to answer what a family needs of it
 _LONGEST_CARD = 200_000
 _CARDS = 25
 _LOOKUPS = 8

@@ -17,8 +17,7 @@ af am ar az be bg bn bo bs ca cs cy da de el en eo es et eu fa fi fr ga gl gu ha
 kn ko ky la lb lo lt lv mg mi mk ml mn mr ms mt my ne nl no or pa pl ps pt ro ru rw si sk sl sm sn so sq sr sv sw ta
 te tg th ti tk tl tr tt ug uk ur uz vi xh yi yo zh zu
 """
-CODES = frozenset(_CODES.split())
-"""Codes of two letters that are tags of models on the Hub."""
+CODES = frozenset(_CODES.split())  # codes of two letters that are tags of models on the Hub
 
 # Codes that are also words of names, of English or of other languages that people ask in.
 _AMBIGUOUS = """

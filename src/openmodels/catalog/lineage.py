@@ -36,21 +36,13 @@ GRANTED = {
 
 
 class Edge(Frozen):
-    """A model and one it was made from.
+    """A model and one it was made from."""
 
-    Attributes:
-        child: Hub id.
-        parent: Hub id.
-        relation: How; None where nothing says.
-        confidence: 1 for what the model declares, less for what is inferred.
-        evidence: What says so.
-    """
-
-    child: str
-    parent: str
-    relation: Relation | None = None
-    confidence: float = Field(ge=0, le=1)
-    evidence: tuple[str, ...]
+    child: str  # Hub id
+    parent: str  # Hub id
+    relation: Relation | None = None  # how; None where nothing says
+    confidence: float = Field(ge=0, le=1)  # 1 for what the model declares, less for what is inferred
+    evidence: tuple[str, ...]  # what says so
 
 
 def declared(record: ModelRecord) -> list[Edge]:

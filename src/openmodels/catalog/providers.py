@@ -15,8 +15,7 @@ from openmodels.http.address import is_loopback, parse_address
 from openmodels.hub.client import RouterClient
 from openmodels.hub.offers import Provider, find_providers
 
-DEFAULT_TIMEOUT = 30.0
-"""Total seconds that the router may take unless the caller says otherwise."""
+DEFAULT_TIMEOUT = 30.0  # total seconds that the router may take unless the caller says otherwise
 _RETRIES = 2
 
 

@@ -9,8 +9,7 @@ from typing import Any
 from openmodels.catalog import languages
 from openmodels.catalog.record import Modalities
 
-CONVERSATIONAL = "conversational"
-"""The Hub's tag for a text-generation model with a chat template."""
+CONVERSATIONAL = "conversational"  # the Hub's tag for a text-generation model with a chat template
 
 _LONGEST_LANGUAGE, _LEAST_NAME = 35, 4
 _CHAT_TASKS = frozenset({"chat-completion", "chat-completions", "messages", "responses", "chat"})

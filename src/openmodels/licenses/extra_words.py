@@ -19,8 +19,7 @@ from typing import NamedTuple
 from openmodels.licenses.expressions import find
 from openmodels.licenses.templates import own_sentences, split_sentences, split_words
 
-MAX_QUOTED = 160
-"""Characters of words beside a license that are quoted."""
+MAX_QUOTED = 160  # characters of words beside a license that are quoted
 
 
 class HarmlessClass(NamedTuple):

@@ -20,8 +20,7 @@ from openmodels.licenses.phrases import find_restrictions
 from openmodels.licenses.table import LicenseClass, LicenseTerms, Restriction, most_restrictive
 from openmodels.licenses.templates import Word, compare, find_nearest, split_words
 
-LONGEST = 100_000
-"""Characters of a text that are looked at; a text of so many was cut."""
+LONGEST = 100_000  # characters of a text that are looked at; a text of so many was cut
 
 # Title -> id in the license table, of restrictive licenses alone: a title opens nothing. Order matters: the more
 # special title stands first.
@@ -101,8 +100,7 @@ _ASKS_NOTHING = re.compile(
     r"|^\W*we (?:aim|hope|encourage|believe|strive|welcome)\b"
 )
 _HEADING = re.compile(r"[\W_]*(?:[\w.-]+[\W_]+){0,8}(?i:polic(?:y|ies)|usage|use)[\W_]*")
-_SHORTEST_LICENSE = 20
-"""Words; a shorter passage holds no license of its own."""
+_SHORTEST_LICENSE = 20  # words; a shorter passage holds no license of its own
 # Published texts that differ by some words from their SPDX templates: the digest of their words.
 _PUBLISHED = {
     "62f93b5e3e5d501c56bcf444db1d653a": "AAL",
@@ -130,23 +128,14 @@ _PUBLISHED = {
 
 @dataclass(frozen=True, slots=True)
 class IdentifiedLicense:
-    """The license that a text was recognised as.
+    """The license that a text was recognised as."""
 
-    Attributes:
-        license: Its terms; of class "unknown" for a text that is not known here.
-        how: "title", "text", "altered" or "none".
-        restrictions: Restrictions that stand outside of a recognised text.
-        nearest: The SPDX id of the license that an altered text was made from, or "".
-        additions: The sentences of an altered text that are not that license's.
-        missing: Words of that license that an altered text lacks.
-    """
-
-    license: LicenseTerms
-    how: str
-    restrictions: tuple[Restriction, ...] = ()
-    nearest: str = ""
-    additions: tuple[str, ...] = ()
-    missing: int = 0
+    license: LicenseTerms  # its terms; of class "unknown" for a text that is not known here
+    how: str  # "title", "text", "altered" or "none"
+    restrictions: tuple[Restriction, ...] = ()  # restrictions that stand outside of a recognised text
+    nearest: str = ""  # the SPDX id of the license that an altered text was made from, or ""
+    additions: tuple[str, ...] = ()  # the sentences of an altered text that are not that license's
+    missing: int = 0  # words of that license that an altered text lacks
 
     @property
     def description(self) -> str:

@@ -18,31 +18,18 @@ _LONGEST_SENTENCE = 2_000
 
 
 class Language(NamedTuple):
-    """The words of one language.
+    """The words of one language."""
 
-    Attributes:
-        name: Its English name.
-        licenses: Words by which a sentence speaks about terms of use.
-        restrictions: What is demanded or forbidden, by kind.
-        denied: Words before a restriction that take it back ("not limited to").
-        weights: Nouns for the weights.
-        code: Nouns for programs.
-        data: Nouns for data.
-        others: Words that introduce someone else's work.
-        past: Words for terms that hold no more.
-        contrast: Words before the name of a license that does not hold.
-    """
-
-    name: str
-    licenses: str
-    restrictions: dict[Restriction, str]
-    denied: str
-    weights: str
-    code: str
-    data: str
-    others: str
-    past: str
-    contrast: str
+    name: str  # its English name
+    licenses: str  # words by which a sentence speaks about terms of use
+    restrictions: dict[Restriction, str]  # what is demanded or forbidden, by kind
+    denied: str  # words before a restriction that take it back ("not limited to")
+    weights: str  # nouns for the weights
+    code: str  # nouns for programs
+    data: str  # nouns for data
+    others: str  # words that introduce someone else's work
+    past: str  # words for terms that hold no more
+    contrast: str  # words before the name of a license that does not hold
 
 
 class _Patterns(NamedTuple):

@@ -17,8 +17,7 @@ from openmodels.licenses.identification import find_title
 from openmodels.licenses.phrases import find_restrictions, first_restriction, languages
 from openmodels.licenses.table import LicenseClass, LicenseTerms, Restriction
 
-MAX_SENTENCE = 2_000
-"""Characters of a sentence that are read."""
+MAX_SENTENCE = 2_000  # characters of a sentence that are read
 
 
 class Part(StrEnum):

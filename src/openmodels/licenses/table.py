@@ -60,26 +60,17 @@ class Restriction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LicenseTerms:
-    """A license and what is known of its terms.
+    """A license and what is known of its terms."""
 
-    Attributes:
-        id: The Hub's id, the SPDX id, or the name as stated.
-        name: Its title.
-        spdx: The SPDX id or expression, or None.
-        kind: How free it is.
-        restrictions: What it forbids or demands.
-        eu_gpai: Whether it is "free and open" in the sense of the EU's guidelines for general-purpose
-            AI: "yes", "no", "uncertain" or "unknown".
-        basis: What the class rests on where the table has other versions of the license only, else "".
-    """
-
-    id: str
-    name: str
-    spdx: str | None
-    kind: LicenseClass
-    restrictions: tuple[Restriction, ...] = ()
+    id: str  # the Hub's id, the SPDX id, or the name as stated
+    name: str  # its title
+    spdx: str | None  # the SPDX id or expression, or None
+    kind: LicenseClass  # how free it is
+    restrictions: tuple[Restriction, ...] = ()  # what it forbids or demands
+    # Whether it is "free and open" in the sense of the EU's guidelines for general-purpose AI: "yes", "no", "uncertain"
+    # or "unknown".
     eu_gpai: str = "unknown"
-    basis: str = ""
+    basis: str = ""  # what the class rests on where the table has other versions of the license only, else ""
 
     @property
     def label(self) -> str:
@@ -113,12 +104,10 @@ _AFFIX = re.compile(r"^(?:the |licen[cs]eref-)|[- ](?:licen[cs]e|agreement)$")
 # In "qwen-community-1.0", "kimi-k3", "llama3.1" and "exaone-32b-2025" these say which version a license is of.
 _VERSION = re.compile(r"^[a-z]?\d[\w.]*$|(?<=[a-z]{2})\.?\d[\d.]*$")
 _FAMILY_STOP_WORDS = frozenset({"the", "license", "agreement", "version", "ver", "v"})
-MAX_NAME_LENGTH = 1_000
-"""Characters; a longer text is neither a name nor an expression."""
+MAX_NAME_LENGTH = 1_000  # characters; a longer text is neither a name nor an expression
 _UNSPECIFIC = frozenset({"", "other", "unknown", "custom", "none", "null"})
 _REGISTERED: dict[str, LicenseTerms] = {}
-on_register: list[Callable[[], None]] = []
-"""Called after each registration: caches of answers that it may change."""
+on_register: list[Callable[[], None]] = []  # called after each registration: caches of answers that it may change
 
 
 def register(

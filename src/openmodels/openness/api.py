@@ -23,10 +23,8 @@ from openmodels.openness.profiles import DEFAULT, find_profile
 from openmodels.openness.rendering import LEGEND, VERDICT_SIGNS, html_table, markdown_table
 from openmodels.openness.report import Report
 
-CONCURRENCY = 4
-"""Models gathered at the same time in a batch."""
-PACE = 0.1
-"""Least seconds between two requests to one host in a batch."""
+CONCURRENCY = 4  # models gathered at the same time in a batch
+PACE = 0.1  # least seconds between two requests to one host in a batch
 
 _Result = TypeVar("_Result")
 

@@ -54,8 +54,7 @@ _BILL_FIELDS: Mapping[str, Any] = {
     "metadata": dict.fromkeys(("timestamp", "component")),
 }
 _LONGEST_ID = 96
-_SHOWN = 20
-"""Names that a note or an error lists at most."""
+_SHOWN = 20  # names that a note or an error lists at most
 _AI_FIELDS = (
     "type", "spdxId", "name", "creationInfo", "description", "software_packageVersion", "software_packageUrl",
     "software_downloadLocation", "software_homePage", "software_primaryPurpose", "ai_typeOfModel", "ai_domain",

@@ -102,10 +102,8 @@ def _read_withheld() -> Iterator[Claim]:
         )
 
 
-TUNING_DATA = Claim(_TUNED_ON)
-"""What a model was fine-tuned on."""
-TUNING = Claim(_TUNED_ON, unless=r"\bpre-?train")
-"""Fine-tuning, and not pre-training."""
+TUNING_DATA = Claim(_TUNED_ON)  # what a model was fine-tuned on
+TUNING = Claim(_TUNED_ON, unless=r"\bpre-?train")  # fine-tuning, and not pre-training
 TUNED = Claim(
     r"\bfine-?tuned\b|\b(?:sft|dpo|rlhf|orpo|kto|grpo)\b|\b(?:instruction|preference)[- ](?:tuned|tuning)"
     r"|\bpost-?train(?:ed|ing)\b",
@@ -138,8 +136,7 @@ DATA_ON_REQUEST = Claim(
     rf"|\brequest access to\b[^.;]{{0,40}}\b{_DATA_NOUN}\b",
 )
 """Data are given to those who ask."""
-COMPLETE_DATA = Claim(_COMPLETE, unless=_LATER)
-"""All data are published."""
+COMPLETE_DATA = Claim(_COMPLETE, unless=_LATER)  # all data are published
 INCOMPLETE_DATA = Claim(
     r"\bplus\b|\badditional\b|\bcurated\b|\bother (?:data|sources|corpora|datasets)|\benhanced with\b|\bas well as\b"
     r"|\bamong others?\b|\b(?:sub-?set|portion|part|sample|some) of\b|\bpartial(?:ly)?\b|\bincluding but\b"
@@ -229,8 +226,7 @@ def tuning_data_sentences(sentences: Iterable[str]) -> list[str]:
     return selected
 
 
-UNITS = {"T": 1e12, "B": 1e9, "M": 1e6, "K": 1e3}
-"""Units of counts, the largest first."""
+UNITS = {"T": 1e12, "B": 1e9, "M": 1e6, "K": 1e3}  # units of counts, the largest first
 _TOKENS = re.compile(
     r"(?i)(?<![\w.])(\d{1,4}(?:,\d{3})*(?:\.\d+)?)\s?(T|B|M|trillion|billion"
     r"|million)(?:n)?[\s+-]{0,2}(?:[\w-]+ ){0,2}tokens\b"

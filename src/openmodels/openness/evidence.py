@@ -27,8 +27,7 @@ from openmodels import files
 from openmodels.errors import InvalidRequest, ModelNotFound
 from openmodels.openness.evidence_pages import ID, DatasetEvidence, ModelEvidence, RepositoryEvidence, items
 
-LARGEST_FILE = 64_000_000
-"""Bytes: a larger evidence file is refused."""
+LARGEST_FILE = 64_000_000  # bytes: a larger evidence file is refused
 _LARGEST_INDENTED = 1_000_000
 _KINDS = ("models", "datasets", "github")
 _DEEP_FIELDS = ("readme", "refs", "license_texts", "checkpoint_repository", "papers", "shape")
@@ -37,38 +36,26 @@ _DEEP_FIELDS = ("readme", "refs", "license_texts", "checkpoint_repository", "pap
 
 @dataclass(frozen=True)
 class EvidenceManifest:
-    """Which pages were gathered for a model at one time.
+    """Which pages were gathered for a model at one time."""
 
-    Attributes:
-        deep: Whether the card, the bases, data sets and repositories were looked at too.
-        pages: kind -> the ids of its pages, in lower case.
-        unread: kind -> id in lower case -> why its page is not among them.
-    """
-
-    deep: bool
-    pages: dict[str, list[str]]
-    unread: dict[str, dict[str, str]]
+    deep: bool  # whether the card, the bases, data sets and repositories were looked at too
+    pages: dict[str, list[str]]  # kind -> the ids of its pages, in lower case
+    unread: dict[str, dict[str, str]]  # kind -> id in lower case -> why its page is not among them
 
 
 @dataclass
 class Evidence:
-    """The gathered pages by kind and id; those not in memory are read from `folder`.
+    """The gathered pages by kind and id; those not in memory are read from `folder`."""
 
-    Attributes:
-        subject: The id of the model under judgement.
-        pages: kind ("models", "datasets", "github") -> id in lower case -> the file's content.
-        folder: Where pages that are not in memory are read from.
-        renamed: kind -> former id in lower case -> present id.
-        unread: kind -> id in lower case -> why nothing was gathered about it.
-        manifest: Which pages count; None for all.
-    """
-
-    subject: str
+    subject: str  # the id of the model under judgement
+    # kind ("models", "datasets", "github") -> id in lower case -> the file's content
     pages: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {kind: {} for kind in _KINDS})
-    folder: Path | None = None
+    folder: Path | None = None  # where pages that are not in memory are read from
+    # kind -> former id in lower case -> present id
     renamed: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in _KINDS})
+    # kind -> id in lower case -> why nothing was gathered about it
     unread: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in _KINDS})
-    manifest: EvidenceManifest | None = None
+    manifest: EvidenceManifest | None = None  # which pages count; None for all
     _models: dict[int, tuple[dict[str, Any], ModelEvidence]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod

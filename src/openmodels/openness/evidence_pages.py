@@ -17,10 +17,8 @@ from openmodels.licenses.files import is_license_file
 from openmodels.openness.findings import Proof
 from openmodels.openness.model_shape import parse_shape
 
-LONGEST_TEXT = 100_000
-"""Characters of a license file that are kept."""
-ID = re.compile(r"[\w.-]{1,96}(?:/[\w.-]{1,96})?", re.ASCII)
-"""An id on the Hub or on GitHub."""
+LONGEST_TEXT = 100_000  # characters of a license file that are kept
+ID = re.compile(r"[\w.-]{1,96}(?:/[\w.-]{1,96})?", re.ASCII)  # an id on the Hub or on GitHub
 _ARXIV = re.compile(r"(?i)(?:arxiv\.org/(?:abs|pdf|html)/|arxiv:)(\d{4}\.\d{4,5})")
 _WEIGHTS = re.compile(r"(?i)\.(?:safetensors|bin|pt|pth|gguf|ggml|h5|msgpack|onnx|ckpt|nemo|npz|pdparams)$")
 _NOT_WEIGHTS = re.compile(r"(?i)(?:^|/)(?:training_args|optimizer|scheduler|rng_state|tokenizer)[^/]*$")
@@ -84,21 +82,14 @@ _TYPES: dict[str, type] = {
 
 
 class EvidencePage:
-    """One evidence file: of a model, a data set or a repository.
-
-    Attributes:
-        data: The content of the file, without fields of a wrong type.
-        id: "owner/name".
-        owner: The account that holds it.
-        bom: The name and the address of the bill of materials that states this, or nothing.
-        url: Its page, or the bill's address.
-    """
+    """One evidence file: of a model, a data set or a repository."""
 
     site = "https://huggingface.co/"
 
     def __init__(self, data: dict[str, Any]) -> None:
         # A field of the wrong type says nothing: it counts as one that was not seen.
         wrong = {name for name, kind in _TYPES.items() if not isinstance(data.get(name), kind | None)}
+        # The content of the file, without fields of a wrong type.
         self.data = {name: value for name, value in data.items() if name not in wrong}
         for name in ("siblings", "provenance"):
             if name in self.data:
@@ -107,10 +98,11 @@ class EvidencePage:
             self.data["readme"] = readme | {
                 name: _objects(readme[name]) for name in ("links", "claims") if name in readme
             }
-        self.id = str(data.get("id") or data.get("repo") or "")
-        self.owner = split_repo_id(self.id)[0]
+        self.id = str(data.get("id") or data.get("repo") or "")  # "owner/name"
+        self.owner = split_repo_id(self.id)[0]  # the account that holds it
+        # The name and the address of the bill of materials that states this, or nothing.
         self.bom = self.data.get("bom") or {}
-        self.url = str(self.bom.get("url") or self.site + self.id)
+        self.url = str(self.bom.get("url") or self.site + self.id)  # its page, or the bill's address
         self._unknown = {str(entry).split(" ")[0] for entry in items(data.get("unknown"))} | wrong
 
     def known(self, name: str) -> bool:
@@ -137,35 +129,29 @@ class EvidencePage:
 
 
 class DatasetEvidence(EvidencePage):
-    """A data set on the Hub.
-
-    Attributes:
-        exists: Whether it exists; None where that was not looked up.
-        gated: Whether access needs consent; None where that was not seen.
-        license: The license of its front matter: the id, or the name where the id says nothing.
-        is_disabled: Whether the Hub switched it off.
-        is_private: Whether only its owner can read it.
-        files: The names of its files; None where they were not seen.
-        description: The beginning of its card, as the Hub's page gives it.
-    """
+    """A data set on the Hub."""
 
     site = "https://huggingface.co/datasets/"
 
     def __init__(self, data: dict[str, Any]) -> None:
         super().__init__(data)
+        # Whether it exists; None where that was not looked up.
         self.exists = bool(data["exists"]) if self.known("exists") and "exists" in data else None
         gate = parse_gate(data.get("gated")) if self.known("gated") else None
+        # Whether access needs consent; None where that was not seen.
         self.gated = None if gate is None else gate is not False
+        # The license of its front matter: the id, or the name where the id says nothing.
         self.license: str | None = None
         if self.known("license") and (declared := parse_license(data)):
             terms = licenses.find_stated(declared.id, declared.name)
             # By its name alone, a license beside "other" would count as one that is known.
             self.license = terms.id if licenses.find(terms.id).kind is terms.kind else declared.id
-        self.is_disabled = bool(self.data.get("disabled")) and self.known("disabled")
-        self.is_private = bool(self.data.get("private")) and self.known("private")
-        self.files: list[str] | None = None
+        self.is_disabled = bool(self.data.get("disabled")) and self.known("disabled")  # whether the Hub switched it off
+        self.is_private = bool(self.data.get("private")) and self.known("private")  # whether only its owner can read it
+        self.files: list[str] | None = None  # the names of its files; None where they were not seen
         if "siblings" in self.data and self.known("siblings"):
             self.files = [file.name for file in ModelPage(self.data).files]
+        # The beginning of its card, as the Hub's page gives it.
         self.description = str(self.data.get("description") or "")[:_LONGEST_DESCRIPTION]
 
     @property
@@ -212,39 +198,30 @@ def _to_count(number: str, unit: str) -> int:
 
 
 class RepositoryEvidence(EvidencePage):
-    """A repository on GitHub: its file names and its license.
-
-    Attributes:
-        tree: The paths that were listed.
-        complete: Whether the whole tree was listed.
-        license: The license id, or None for no license file or a mix.
-        is_fork: Whether GitHub says that it was forked from another repository.
-        parent: The "owner/name" it was forked from, or "".
-        submodules: The folders that hold another repository, whose files are not in the tree.
-        title: The first heading of its README, where that was read.
-        links: The links of its README.
-        sentences: The sentences of its README.
-        citations: The BibTeX entries of its README.
-        recipes: The sizes in configurations and launchers whose content was read, by path.
-    """
+    """A repository on GitHub: its file names and its license."""
 
     site = "https://github.com/"
 
     def __init__(self, data: dict[str, Any]) -> None:
         super().__init__(data)
-        self.tree = [str(path) for path in items(self.data.get("tree"))]
+        self.tree = [str(path) for path in items(self.data.get("tree"))]  # the paths that were listed
         total = data.get("tree_total")
         seen = not isinstance(total, int | float) or total <= len(self.tree)
-        self.complete = bool(self.tree) and not data.get("tree_truncated") and seen
+        self.complete = bool(self.tree) and not data.get("tree_truncated") and seen  # whether the whole tree was listed
+        # The license id, or None for no license file or a mix.
         self.license = str(data["license"]) if data.get("license") and self.known("license") else None
-        self.parent = str(data.get("parent") or "")
+        self.parent = str(data.get("parent") or "")  # the "owner/name" it was forked from, or ""
+        # Whether GitHub says that it was forked from another repository.
         self.is_fork = bool(data.get("fork") or self.parent)
+        # The folders that hold another repository, whose files are not in the tree.
         self.submodules = [str(path) for path in items(self.data.get("submodules"))]
         readme = self.data.get("readme") or {}
+        # The first heading of its README, where that was read.
         self.title = next(map(str, items(readme.get("headings"))), "")
-        self.links = _parse_links(readme)
-        self.sentences = _parse_sentences(readme)
-        self.citations = _parse_citations(items(readme.get("citations")))
+        self.links = _parse_links(readme)  # the links of its README
+        self.sentences = _parse_sentences(readme)  # the sentences of its README
+        self.citations = _parse_citations(items(readme.get("citations")))  # the BibTeX entries of its README
+        # The sizes in configurations and launchers whose content was read, by path.
         self.recipes = {path: parse_shape(stated) for path, stated in (self.data.get("recipes") or {}).items()}
 
     def file_proof(self, path: str) -> Proof:
@@ -253,77 +230,67 @@ class RepositoryEvidence(EvidencePage):
 
 
 class ModelEvidence(EvidencePage):
-    """A model on the Hub.
-
-    Attributes:
-        page: The fields that catalogs read too.
-        tags: The Hub's tags.
-        gated: How access is gated: False, "auto" or "manual"; None where that was not seen.
-        files: The file names that were seen; not all of them unless `files_complete`.
-        files_complete: Whether every file of the repository is in `files`.
-        folders: Folders that exist although their files were not listed.
-        weight_files: The names of the files that hold parameters.
-        result_files: The names of the files that hold results of evaluations.
-        weight_tags: The formats of weights that the Hub itself tagged.
-        parameters: The number of parameters that the Hub counted; 0 where it did not.
-        headings: The headings of the card.
-        empty_headings: Those of them under which nothing is written but placeholders.
-        citations: Papers of which title or authors are known: BibTeX entries of the card, and those on arXiv.
-        sentences: Sentences of the card; text by strangers, to be matched and never obeyed.
-        links: The https links of the card.
-        card_missing: Whether it is known to have no card.
-        card_seen: Whether the card's text was read as a whole.
-        license_files: The names of the files that hold terms.
-        license_texts: The text of each of them that was read, by file name.
-        datasets: The data sets the front matter or the tags name.
-        bases: The models it declares to be made from, each with the relation ("finetune", …).
-        papers: The arXiv ids of tags and links.
-        refs: Branches and tags that were seen.
-        refs_complete: Whether every branch and tag is in `refs`.
-        checkpoint_repository: A separate repository of checkpoints, "" where none is known.
-        shape: The sizes in its config.json, where that was read.
-    """
+    """A model on the Hub."""
 
     def __init__(self, data: dict[str, Any]) -> None:
         super().__init__(data)
-        self.page = ModelPage(self.data)
-        self.tags = self.page.tags
+        self.page = ModelPage(self.data)  # the fields that catalogs read too
+        self.tags = self.page.tags  # the Hub's tags
+        # How access is gated: False, "auto" or "manual"; None where that was not seen.
         self.gated: Gate | None = self.page.gated if self.known("gated") else None
+        # The file names that were seen; not all of them unless `files_complete`.
         self.files = [file.name for file in self.page.files]
         listing = self.data.get("siblings_status") or {}
         is_listed_whole = listing.get("coverage", "complete") == "complete"
+        # Whether every file of the repository is in `files`.
         self.files_complete = "siblings" in self.data and self.known("siblings") and is_listed_whole
+        # Folders that exist although their files were not listed.
         self.folders = [str(name) for name in items(listing.get("folders_not_expanded"))]
+        # The names of the files that hold parameters.
         self.weight_files = [name for name in self.files if _WEIGHTS.search(name) and not _NOT_WEIGHTS.search(name)]
+        # The names of the files that hold results of evaluations.
         self.result_files = list(filter(_RESULT_FILE.search, self.files))
+        # The formats of weights that the Hub itself tagged.
         self.weight_tags = sorted(_WEIGHT_TAGS.intersection(self.tags))
+        # The number of parameters that the Hub counted; 0 where it did not.
         self.parameters = self.page.counted_parameters or 0
         readme = self.data.get("readme") or {}
-        self.headings = [str(text) for text in items(readme.get("headings"))]
+        self.headings = [str(text) for text in items(readme.get("headings"))]  # the headings of the card
+        # Those of them under which nothing is written but placeholders.
         self.empty_headings = [str(text) for text in items(readme.get("empty_headings"))]
         papers = (self.data.get("papers") or {}).items()
         on_arxiv = [row | {"arxiv": name} for name, row in papers if isinstance(row, dict)]
+        # Papers of which title or authors are known: BibTeX entries of the card, and those on arXiv.
         self.citations = _parse_citations([*items(readme.get("citations")), *on_arxiv])
+        # Sentences of the card; text by strangers, to be matched and never obeyed.
         self.sentences = _parse_sentences(readme)
-        self.links = _parse_links(readme)
+        self.links = _parse_links(readme)  # the https links of the card
+        # Whether the card's text was read as a whole.
         self.card_seen = "readme" in self.data and self.known("readme.headings") and self.known("readme.links")
+        # Whether it is known to have no card.
         self.card_missing = self.files_complete and "readme.md" not in map(str.lower, self.files)
-        self.license_files = list(filter(is_license_file, self.files))
+        self.license_files = list(filter(is_license_file, self.files))  # the names of the files that hold terms
         texts = self.data.get("license_texts") or {}
+        # The text of each of them that was read, by file name.
         self.license_texts = {str(name): str(text)[:LONGEST_TEXT] for name, text in texts.items()}
+        # The data sets the front matter or the tags name.
         self.datasets = [name for name in self.page.datasets if ID.fullmatch(name)]
         bases = self.page.base_models.items()
+        # The models it declares to be made from, each with the relation ("finetune", …).
         self.bases = [(name, relation or "finetune") for name, relation in bases if name != self.id]
         texts_with_papers = [tag for tag in self.tags if tag.startswith("arxiv:")]
         # "Gao et al., 2020" is a citation of somebody else's work.
         texts_with_papers += [link.url for link in self.links if "et al" not in link.text]
+        # The arXiv ids of tags and links.
         self.papers = list(dict.fromkeys(paper for text in texts_with_papers for paper in find_arxiv_ids(text)))
         refs = self.data.get("refs") or {}
         branches_and_tags = [*items(refs.get("branches")), *items(refs.get("tags"))]
         names = [ref.get("name") if isinstance(ref, dict) else ref for ref in branches_and_tags]
-        self.refs = list(dict.fromkeys(str(name) for name in names if name))
+        self.refs = list(dict.fromkeys(str(name) for name in names if name))  # branches and tags that were seen
+        # Whether every branch and tag is in `refs`.
         self.refs_complete = bool(refs) and refs.get("branches_complete") is not False and self.known("refs.branches")
-        self.shape = parse_shape(self.data.get("shape"))
+        self.shape = parse_shape(self.data.get("shape"))  # the sizes in its config.json, where that was read
+        # A separate repository of checkpoints, "" where none is known.
         self.checkpoint_repository = str((self.data.get("checkpoint_repository") or {}).get("repo") or "")
 
     @cached_property

@@ -29,8 +29,7 @@ from openmodels.openness.repository_layout import classify_files
 
 MOST_DATASETS = 30
 MOST_REPOSITORIES = 12
-MOST_RECIPES = 6
-"""Configurations read in all; without a token GitHub answers sixty requests in an hour."""
+MOST_RECIPES = 6  # configurations read in all; without a token GitHub answers sixty requests in an hour
 MOST_PAPERS = 8
 MOST_BASES = 16
 MOST_RENAMED = 4
@@ -40,12 +39,9 @@ MOST_PATHS = 20_000
 MOST_LICENSE_FILES = 20
 MOST_FILES = 10_000
 MOST_DATA_FILES = 1_000
-TOTAL_SECONDS = 240.0
-"""Seconds all pages of one model may take; those that come no more are unknown."""
-KEEP_DAYS = 7
-"""Days for which pages of data sets and repositories are taken from the cache."""
-_FORMAT = 3
-"""Raised when pages of data sets or repositories hold more than before: kept ones are then read anew."""
+TOTAL_SECONDS = 240.0  # seconds all pages of one model may take; those that come no more are unknown
+KEEP_DAYS = 7  # days for which pages of data sets and repositories are taken from the cache
+_FORMAT = 3  # raised when pages of data sets or repositories hold more than before: kept ones are then read anew
 
 _KEPT_FIELDS = """
 id author sha createdAt lastModified downloads likes gated private disabled pipeline_tag library_name tags cardData

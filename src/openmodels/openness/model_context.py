@@ -13,41 +13,31 @@ from openmodels.openness.lineage import Ancestor, find_ancestors, is_finetune
 from openmodels.openness.repositories import find_repositories
 from openmodels.openness.stated_licenses import StatedLicense, find_stated_licenses
 
-MOST_GENERATIONS = 40
-"""How far back base models are judged; each generation is a level of recursion."""
+MOST_GENERATIONS = 40  # how far back base models are judged; each generation is a level of recursion
 
 
 _Contexts = dict[tuple[str, frozenset[str]], "ModelContext"]
 
 
 class ModelContext:
-    """What the evidence shows of one model, derived once.
-
-    Attributes:
-        evidence: All pages.
-        descendants: Models judged by this one's data, in lower case: circles of bases end here.
-        model: The model under judgement.
-        bases: The models it was made from, the nearest first.
-        is_finetune: Whether it is a fine-tune.
-        same_owner_bases: The pages of base models by the same owner: one project, judged together.
-        foreign_base: The nearest base model by another owner, if any.
-        repositories: Its GitHub repositories.
-        datasets: The data sets it names itself.
-    """
+    """What the evidence shows of one model, derived once."""
 
     def __init__(
         self, evidence: Evidence, descendants: tuple[str, ...] = (), contexts: _Contexts | None = None
     ) -> None:
-        self.evidence = evidence
-        self.descendants = descendants
-        self.model = evidence.model
+        self.evidence = evidence  # all pages
+        self.descendants = descendants  # models judged by this one's data, in lower case: circles of bases end here
+        self.model = evidence.model  # the model under judgement
         owner = self.model.owner
-        self.bases = find_ancestors(evidence, self.model)
-        self.is_finetune = is_finetune(self.model, self.bases)
+        self.bases = find_ancestors(evidence, self.model)  # the models it was made from, the nearest first
+        self.is_finetune = is_finetune(self.model, self.bases)  # whether it is a fine-tune
         pages = [base.page for base in self.bases if base.page is not None]
+        # The pages of base models by the same owner: one project, judged together.
         self.same_owner_bases = [page for page in pages if same_owner(page.owner, owner)]
+        # The nearest base model by another owner, if any.
         self.foreign_base = next((base for base in self.bases if not same_owner(base.owner, owner)), None)
-        self.repositories = find_repositories(evidence, self.model, self.same_owner_bases)
+        self.repositories = find_repositories(evidence, self.model, self.same_owner_bases)  # its GitHub repositories
+        # The data sets it names itself.
         self.datasets = find_datasets(
             evidence, self.model, is_finetune=self.is_finetune, has_foreign_base=self.foreign_base is not None
         )

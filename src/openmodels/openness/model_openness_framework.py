@@ -58,8 +58,7 @@ COMPONENTS = (
 )
 _TYPES = {component.name: component.type for component in COMPONENTS}
 REPORT, PAPER = "Technical report", "Research paper"
-ANY_OPEN = "CC0-1.0"
-"""Stands for whatever open license a component may have, where a best case is asked for."""
+ANY_OPEN = "CC0-1.0"  # stands for whatever open license a component may have, where a best case is asked for
 LABELS = {
     0: "Unclassified",
     1: "Class I - Open Science Model",

@@ -19,8 +19,7 @@ _NUMBER = r"[\"']?(?:\s{0,4}[:=]\s{0,4}|[ ]{1,4})[\"']?(\d{1,6})(?![\w.])"
 _PATTERNS = {name: re.compile(rf"(?i)(?<![a-z0-9_.])(?:{keys}){_NUMBER}") for name, keys in _KEYS.items()}
 _MOST_VALUES = 20
 
-Shape = Mapping[str, list[int]]
-"""Each size that a file states, with every value that it has there."""
+Shape = Mapping[str, list[int]]  # each size that a file states, with every value that it has there
 
 
 def read_shape(text: str) -> dict[str, list[int]]:

@@ -28,8 +28,7 @@ _COMMON = frozenset(
     voice world
     """.split()  # noqa: SIM905 - a long list of words
 )
-_SHORTEST = 4
-"""Letters and digits of a name that is no accident of spelling; of a name with a digit one less."""
+_SHORTEST = 4  # letters and digits of a name that is no accident of spelling; of a name with a digit one less
 _SIZE = re.compile(r"(?<![\d.])(?:\d+x)?(\d+(?:\.\d+)?|\d[_p-]\d)([bm])(?![a-z])")
 _UNIT = {"b": 1.0, "m": 1e-3}
 _TOKEN = re.compile(r"\d+(?:\.\d+)?[bm](?![a-z])|\d+(?:\.\d+)?|[a-z]+")
@@ -43,22 +42,15 @@ _FRAMEWORK = re.compile(
 
 @dataclass(frozen=True)
 class ModelName:
-    """The parts of a model's name by which files are recognised.
+    """The parts of a model's name by which files are recognised."""
 
-    Attributes:
-        stem: The name of its family in lower-case letters and digits, without a version; "" where its name holds
-            sizes and common words alone.
-        version: The version that follows the stem, as "2" in "OLMo-2-1124-7B", or "".
-        sizes: Its size by its name and its files, in 1e9 parameters.
-        words: The tokens of its name.
-        is_architecture: Whether the stem is the name of the architecture, which other models share.
-    """
-
+    # The name of its family in lower-case letters and digits, without a version; "" where its name holds sizes and
+    # common words alone.
     stem: str
-    version: str
-    sizes: tuple[float, ...]
-    words: frozenset[str]
-    is_architecture: bool
+    version: str  # the version that follows the stem, as "2" in "OLMo-2-1124-7B", or ""
+    sizes: tuple[float, ...]  # its size by its name and its files, in 1e9 parameters
+    words: frozenset[str]  # the tokens of its name
+    is_architecture: bool  # whether the stem is the name of the architecture, which other models share
 
     @classmethod
     def parse(cls, repo_id: str, *, parameters: int = 0, model_type: str = "", bases: Iterable[str] = ()) -> ModelName:

@@ -16,18 +16,15 @@ if TYPE_CHECKING:
 VERDICT_SIGNS = {Verdict.OPEN: "✔", Verdict.PARTIAL: "◐", Verdict.CLOSED: "✘", Verdict.UNKNOWN: "?"}
 LEGEND = "✔ open, ◐ partial, ✘ closed, ? unknown"
 DISCLAIMER = "Found by rules from public evidence; no legal advice."
-WIDTH = 80
-"""Columns of a report where the terminal's are not known."""
+WIDTH = 80  # columns of a report where the terminal's are not known
 _MEANING = (
     "✔ open or met, ◐ partial, ✘ closed or not met, ? unknown: evidence is missing. "
     "The number after a verdict is the rule's confidence, from 0 to 1."
 )
 _MET_SIGNS = {True: "✔", False: "✘", None: "?"}
 _MET_WORDS = {True: "met", False: "not met", None: "not shown"}
-_MAX_LINKS = 3
-"""Pieces of evidence that a table shows for a finding."""
-_SHOWN_PROOFS = 2
-"""Pieces of evidence that the text shows for a finding or a demand."""
+_MAX_LINKS = 3  # pieces of evidence that a table shows for a finding
+_SHOWN_PROOFS = 2  # pieces of evidence that the text shows for a finding or a demand
 _FINDING_HEADER = ("criterion", "verdict", "confidence", "why", "evidence")
 _DEMAND_HEADER = ("demand", "result", "why", "evidence")
 _COLORS = {

@@ -50,8 +50,7 @@ _REST = (
     "files", "offers", "lifecycle", "version", "disabled", "renamed_from", "scores", "trending", "modalities", "local",
 )  # fmt: skip
 
-POPULARITY_BITS = 24
-"""Room for models of equal popularity below the popularity in a row number."""
+POPULARITY_BITS = 24  # room for models of equal popularity below the popularity in a row number
 
 
 class IndexRow(NamedTuple):

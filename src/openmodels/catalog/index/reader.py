@@ -27,8 +27,7 @@ from openmodels.catalog.index import codec
 from openmodels.catalog.record import ModelRecord
 from openmodels.errors import InvalidRequest
 
-SCHEMA = 3
-"""Changes whenever what a row or a token means changes."""
+SCHEMA = 3  # changes whenever what a row or a token means changes
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;

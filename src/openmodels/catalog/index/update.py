@@ -16,39 +16,27 @@ from openmodels.catalog.record import ModelRecord
 from openmodels.catalog.sources import base as sources
 from openmodels.errors import InvalidRequest, Offline, OpenModelsError
 
-TOP = 50_000
-"""How many of the Hub's models a plain update takes, the most downloaded first."""
+TOP = 50_000  # how many of the Hub's models a plain update takes, the most downloaded first
 
 Progress = Callable[[str, int], None]
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of one catalog.
-
-    Attributes:
-        models: How many records it gave.
-        removed: How many it lists no longer.
-        skipped: Rows that could not be read, and why.
-        failure: Why it could not be read to its end, or None.
-    """
+    """What came of one catalog."""
 
     catalog: str
-    models: int = 0
-    removed: int = 0
-    skipped: list[str] = field(default_factory=list)
-    failure: OpenModelsError | None = None
+    models: int = 0  # how many records it gave
+    removed: int = 0  # how many it lists no longer
+    skipped: list[str] = field(default_factory=list)  # rows that could not be read, and why
+    failure: OpenModelsError | None = None  # why it could not be read to its end, or None
 
 
 class Listing:
-    """Where a catalog puts its models during an update of the index.
-
-    Attributes:
-        top: How many models to take of a catalog that has millions; None for all.
-    """
+    """Where a catalog puts its models during an update of the index."""
 
     def __init__(self, writer: Writer, outcome: Outcome, top: int | None, progress: Progress | None) -> None:
-        self.top = top
+        self.top = top  # how many models to take of a catalog that has millions; None for all
         self._writer = writer
         self._outcome = outcome
         self._progress = progress

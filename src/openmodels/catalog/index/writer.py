@@ -27,10 +27,8 @@ from openmodels.hub import model_names
 
 _BATCH = 2_000
 _TERMS_HELD = 120_000
-_POPULAR = 100_000
-"""The words of so many popular models can be suggested, however rare they are."""
-_MANY = 50
-"""A term of so many models is counted when the index is made, a rarer one when it is needed."""
+_POPULAR = 100_000  # the words of so many popular models can be suggested, however rare they are
+_MANY = 50  # a term of so many models is counted when the index is made, a rarer one when it is needed
 
 
 class Writer:

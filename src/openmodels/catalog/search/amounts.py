@@ -146,19 +146,13 @@ FIRST_CONTEXT = 0xE000
 
 @dataclass(slots=True)
 class Amounts:
-    """What a text says in numbers and set phrases.
+    """What a text says in numbers and set phrases."""
 
-    Attributes:
-        filters: Fields of the query; `fits` is in bytes, or "here" for the memory of this machine.
-        meanings: Parts of the text, and what each means.
-        contexts: Least tokens of context, by the words for it.
-        rest: The text without them; "7 billion" is the "7b" of names.
-    """
-
-    rest: str
+    rest: str  # the text without them; "7 billion" is the "7b" of names
+    # Fields of the query; `fits` is in bytes, or "here" for the memory of this machine.
     filters: dict[str, Any] = field(default_factory=dict)
-    meanings: list[tuple[str, str]] = field(default_factory=list)
-    contexts: dict[str, int] = field(default_factory=dict)
+    meanings: list[tuple[str, str]] = field(default_factory=list)  # parts of the text, and what each means
+    contexts: dict[str, int] = field(default_factory=dict)  # least tokens of context, by the words for it
 
     def take(self, pattern: re.Pattern[str], meaning: str, **filters: Any) -> bool:
         """Take the words of a pattern out, if there are any, and keep what they mean."""

@@ -16,37 +16,26 @@ from openmodels.catalog.search.filters import Scope, all_of, any_of
 from openmodels.catalog.search.ranking import Ranker
 from openmodels.errors import MissingExtra
 
-_CANDIDATES = 250
-"""So many of the most popular matches are ranked. With them recall@5 over the judged queries is 0.97."""
-_VARIANTS = 60
-"""So many of them may be variants, which outnumber their originals and would leave no room for others."""
-_FEW = 5
-"""With fewer matches of all words, those of all words but one are added."""
+_CANDIDATES = 250  # most popular matches that are ranked: with them recall@5 over the judged queries is 0.97
+_VARIANTS = 60  # of them at most may be variants, which outnumber their originals and would leave no room for others
+_FEW = 5  # with fewer matches of all words, those of all words but one are added
 _MOST_MISSING, _MOST_COMBINATIONS = 2, 12
 """So many words may be missing; each combination of the others is a query of its own."""
 _MOST = 1_000
-_BY_POPULARITY = ("relevance", "downloads")
-"""The orders whose matches are found among the most popular ones."""
+_BY_POPULARITY = ("relevance", "downloads")  # the orders whose matches are found among the most popular ones
 _VARIANT_RELATIONS = ("quantized", "adapter", "merge")
 
 
 @dataclass(slots=True)
 class Matches:
-    """What an index has for a query.
+    """What an index has for a query."""
 
-    Attributes:
-        index: The index.
-        hits: Scores and models, best first; variants are folded into the model they are of.
-        parsed: How the text was understood.
-        expression: The full-text expression of all matches, for counting.
-        scope: The filters that they satisfy.
-    """
-
-    index: Index
+    index: Index  # the index
+    # Scores and models, best first; variants are folded into the model they are of.
     hits: list[tuple[float, ModelRecord]]
-    parsed: query_expansion.ExpandedQuery
-    expression: str
-    scope: Scope
+    parsed: query_expansion.ExpandedQuery  # how the text was understood
+    expression: str  # the full-text expression of all matches, for counting
+    scope: Scope  # the filters that they satisfy
 
     def count(self) -> int:
         """Return how many models match."""

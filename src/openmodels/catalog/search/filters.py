@@ -39,33 +39,22 @@ _FIRST_DAY = codec.days(date(2016, 1, 1)) or 0
 
 @dataclass(slots=True)
 class Condition:
-    """What some matches must satisfy.
+    """What some matches must satisfy."""
 
-    Attributes:
-        expression: A full-text expression, "" for none.
-        where: A condition on columns in SQL, with `values` for its question marks; "" for none.
-    """
-
-    expression: str = ""
-    where: str = ""
+    expression: str = ""  # a full-text expression, "" for none
+    where: str = ""  # a condition on columns in SQL, with `values` for its question marks; "" for none
     values: list[Any] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Scope:
-    """What every match must satisfy.
+    """What every match must satisfy."""
 
-    Attributes:
-        required: Full-text expressions.
-        excluded: The expression of what no match may be, "" for none.
-        conditions: Every match satisfies exactly one: memory holds more parameters of few bits than of many.
-        is_impossible: A filter names something that the index lacks, so nothing can match.
-    """
-
-    required: list[str] = field(default_factory=list)
-    excluded: str = ""
+    required: list[str] = field(default_factory=list)  # full-text expressions
+    excluded: str = ""  # the expression of what no match may be, "" for none
+    # Every match satisfies exactly one: memory holds more parameters of few bits than of many.
     conditions: list[Condition] = field(default_factory=list)
-    is_impossible: bool = False
+    is_impossible: bool = False  # a filter names something that the index lacks, so nothing can match
 
     def expression(self, parts: Iterable[str]) -> str:
         """Return the expression of some parts and of the scope, without conditions."""

@@ -25,8 +25,7 @@ _WORD = re.compile(r"[^\s,;:!?()\[\]{}\"'`|<>=→⇒—…•·&。、，]+")
 _SHORTENED = re.compile(r"(?<=[a-z])['\u2019](?:s|re|ve|ll|d|m)\b")
 _SHORTENED_NOT = re.compile(r"\bcan['\u2019]?t\b|(?<=[a-z])n['\u2019]t\b")
 _PRIVATE = re.compile("[\ue000-\uf8ff]")
-_FIRST_ID = 0xE400
-"""The character that stands for the first id while amounts are read."""
+_FIRST_ID = 0xE400  # the character that stands for the first id while amounts are read
 # "ollama run", "hf download", "vllm serve", and code before a bracket: "AutoModel.from_pretrained(".
 _COMMAND = re.compile(
     r"^[$> ]*((?:hf|huggingface-cli|ollama|vllm|docker|lms|git|llama-cli|llama-server|mlx_lm\S*|sglang)"
@@ -56,75 +55,46 @@ _NOT_SAID_OF = "want need like use using require requires a an any the from by f
 _AFTER_NEGATION = frozenset(_NOT_SAID_OF.split())
 _LONGEST_NEGATION = 4
 _MOST_WORDS, _LONGEST, _LONGEST_PHRASE = 16, 1_000, 6
-_LEAST_LETTERS = 4
-"""Of a word that may be misspelled: too many words of three letters are one letter apart."""
+_LEAST_LETTERS = 4  # of a word that may be misspelled: too many words of three letters are one letter apart
 
 
 @dataclass(slots=True)
 class Phrase:
-    """A part of a text that means one thing.
+    """A part of a text that means one thing."""
 
-    Attributes:
-        text: As it is written.
-        kind: What it is.
-        word: The word of names for it: a word, an account, a size; "" for none.
-        tasks: The tasks that it means, the likeliest first.
-        code: The language's code, or the license's id.
-        tokens: The least tokens of context, or the most parameters of a small model.
-        guesses: Words that it may be a misspelling of, the likeliest first.
-        is_excluded: A model must not be that.
-        is_alternative: A model may be that instead of what the phrase before means.
-    """
-
-    text: str
-    kind: Kind
-    word: str = ""
-    tasks: tuple[str, ...] = ()
-    code: str = ""
-    tokens: int = 0
-    guesses: tuple[str, ...] = ()
-    is_excluded: bool = False
-    is_alternative: bool = False
+    text: str  # as it is written
+    kind: Kind  # what it is
+    word: str = ""  # the word of names for it: a word, an account, a size; "" for none
+    tasks: tuple[str, ...] = ()  # the tasks that it means, the likeliest first
+    code: str = ""  # the language's code, or the license's id
+    tokens: int = 0  # the least tokens of context, or the most parameters of a small model
+    guesses: tuple[str, ...] = ()  # words that it may be a misspelling of, the likeliest first
+    is_excluded: bool = False  # a model must not be that
+    is_alternative: bool = False  # a model may be that instead of what the phrase before means
 
 
 @dataclass(slots=True)
 class ComparedModel:
-    """A model that the wanted one is compared with.
+    """A model that the wanted one is compared with."""
 
-    Attributes:
-        text: As it is written.
-        name: The words of its name, or its id.
-        size: "smaller" or "larger" where the sizes are compared, "" where another model is wanted.
-    """
-
-    text: str
-    name: str
+    text: str  # as it is written
+    name: str  # the words of its name, or its id
+    # "smaller" or "larger" where the sizes are compared, "" where another model is wanted.
     size: Literal["", "smaller", "larger"] = ""
 
 
 @dataclass(slots=True)
 class QueryPhrases:
-    """What a text asks for in any index.
+    """What a text asks for in any index."""
 
-    Attributes:
-        phrases: Its parts, in their order.
-        filters: Fields of the query that it states in words.
-        ids: What may be an id of a model.
-        meanings: Parts of the text and what they were taken to mean.
-        ignored: Words that were left out.
-        remarks: What else is worth knowing.
-        wants_variants: It asks for a conversion, an adapter or a merge.
-        comparisons: The models that it compares with.
-    """
-
-    phrases: list[Phrase] = field(default_factory=list)
-    filters: dict[str, Any] = field(default_factory=dict)
-    ids: list[str] = field(default_factory=list)
-    meanings: list[tuple[str, str]] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    wants_variants: bool = False
-    comparisons: list[ComparedModel] = field(default_factory=list)
+    phrases: list[Phrase] = field(default_factory=list)  # its parts, in their order
+    filters: dict[str, Any] = field(default_factory=dict)  # fields of the query that it states in words
+    ids: list[str] = field(default_factory=list)  # what may be an id of a model
+    meanings: list[tuple[str, str]] = field(default_factory=list)  # parts of the text and what they were taken to mean
+    ignored: list[str] = field(default_factory=list)  # words that were left out
+    remarks: list[str] = field(default_factory=list)  # what else is worth knowing
+    wants_variants: bool = False  # it asks for a conversion, an adapter or a merge
+    comparisons: list[ComparedModel] = field(default_factory=list)  # the models that it compares with
 
 
 def parse_phrases(text: str, guesses: Callable[[str], tuple[str, ...]] | None = None) -> QueryPhrases:

@@ -17,40 +17,25 @@ from openmodels.catalog.search.phrases import ComparedModel, Phrase, is_vocabula
 from openmodels.hub import model_names
 
 _GENERIC, _LANGUAGE, _ANY_LLM = 0.7, 1.7, 0.5
-_CONTEXT_SHARE = 0.95
-"""A model of 128,000 tokens counts for who asks for "128k", and one of a million for "1M"."""
+_CONTEXT_SHARE = 0.95  # a model of 128,000 tokens counts for who asks for "128k", and one of a million for "1M"
 _LAST_CONTEXT_STEP = 60
 
 
 @dataclass(slots=True)
 class WordGroup:
-    """A part of the text: a model must have one of its alternatives.
+    """A part of the text: a model must have one of its alternatives."""
 
-    Attributes:
-        word: As the user wrote it.
-        words: Words of names, with how well each stands for the user's.
-        name_parts: Words that stand for the user's if a name has all of them.
-        terms: Terms of the index, likewise.
-        authors: Accounts, in lower case, likewise.
-        tokens: Tokens of numbers (size, context).
-        least_context: Tokens of context that a model must have at least.
-        most_parameters: Parameters that a model must have at most.
-        is_optional: A model need not have any of it.
-        numbers: The terms by their numbers in the index that is searched.
-        weight: How much it matters.
-    """
-
-    word: str
-    words: dict[str, float] = field(default_factory=dict)
-    name_parts: tuple[str, ...] = ()
-    terms: dict[str, float] = field(default_factory=dict)
-    authors: dict[str, float] = field(default_factory=dict)
-    tokens: set[str] = field(default_factory=set)
-    least_context: int = 0
-    most_parameters: int = 0
-    is_optional: bool = False
-    numbers: dict[int, float] = field(default_factory=dict)
-    weight: float = 1.0
+    word: str  # as the user wrote it
+    words: dict[str, float] = field(default_factory=dict)  # words of names, with how well each stands for the user's
+    name_parts: tuple[str, ...] = ()  # words that stand for the user's if a name has all of them
+    terms: dict[str, float] = field(default_factory=dict)  # terms of the index, likewise
+    authors: dict[str, float] = field(default_factory=dict)  # accounts, in lower case, likewise
+    tokens: set[str] = field(default_factory=set)  # tokens of numbers (size, context)
+    least_context: int = 0  # tokens of context that a model must have at least
+    most_parameters: int = 0  # parameters that a model must have at most
+    is_optional: bool = False  # a model need not have any of it
+    numbers: dict[int, float] = field(default_factory=dict)  # the terms by their numbers in the index that is searched
+    weight: float = 1.0  # how much it matters
 
     def add_alternative(self, other: WordGroup) -> None:
         """Let a model have what another group asks for instead."""

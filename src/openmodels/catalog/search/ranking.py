@@ -23,8 +23,7 @@ _NAME_PARTS = 0.75
 """How well a name with all words of a task stands for the task; the task itself stands for it at 0.825."""
 _DIRECTION = 1.0
 """What the right order of two languages in the name of a model for translation is worth ("opus-mt-de-en")."""
-_MISSING = -4.0
-"""What a part of the text that a model does not satisfy costs; a whole match is worth 2."""
+_MISSING = -4.0  # what a part of the text that a model does not satisfy costs; a whole match is worth 2
 
 
 @dataclass(slots=True)

@@ -19,21 +19,15 @@ _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?", re.UNICODE)
 
 
 class Translation:
-    """A query in English.
-
-    Attributes:
-        text: The query.
-        meanings: The words that were translated, and into what.
-        fillers: Words without a meaning that were left out.
-    """
+    """A query in English."""
 
     def __init__(self, text: str) -> None:
-        self.meanings: list[tuple[str, str]] = []
-        self.fillers: list[str] = []
+        self.meanings: list[tuple[str, str]] = []  # the words that were translated, and into what
+        self.fillers: list[str] = []  # words without a meaning that were left out
         # 70 times a hundred million is 7 billion.
         text = _HUNDRED_MILLIONS.sub(lambda match: self._keep(match[0], f"{float(match[1]) / 10:g}b"), text)
         text = _UNSPACED.sub(lambda match: f" {self._segmented(match[0])} ", text)
-        self.text = text if text.isascii() and not _is_foreign(text) else self._translated(text)
+        self.text = text if text.isascii() and not _is_foreign(text) else self._translated(text)  # the query
 
     def _segmented(self, run: str) -> str:
         """Return what a run of characters without spaces means.
@@ -78,7 +72,7 @@ class Translation:
 
     def _translated(self, text: str) -> str:
         words = [(match[0], match.start(), match.end()) for match in _WORD.finditer(text)]
-        tables = [table for table in spaced_tables().values() if _is_of(table, text)]
+        tables = [table for table in spaced_tables() if _is_of(table, text)]
         if not tables:
             return text
         phrases = {phrase: meaning for table in reversed(tables) for phrase, meaning in table.items()}
@@ -111,7 +105,7 @@ def _is_in_name(text: str, start: int, end: int) -> bool:
 
 
 def _is_foreign(text: str) -> bool:
-    return any(_is_of(table, text) for table in spaced_tables().values())
+    return any(_is_of(table, text) for table in spaced_tables())
 
 
 def _is_of(table: dict[str, str], text: str) -> bool:

@@ -37,8 +37,7 @@ _MAX_RECORDS = 400
 _STALE = timedelta(days=7)
 """After so long everything is listed again: downloads and likes change without a change of the model."""
 _TRENDING_PAGES = 1
-_MOST_WORDS = 3
-"""Words of a text that the Hub is asked for, one request each."""
+_MOST_WORDS = 3  # words of a text that the Hub is asked for, one request each
 _SORTS = {"likes": "likes", "trending": "trendingScore", "updated": "lastModified", "created": "createdAt"}
 
 

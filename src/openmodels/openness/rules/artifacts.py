@@ -24,12 +24,9 @@ _CURVE = re.compile(r"(?i)(?:loss|train\w*)[-_]?curves?|(?:^|/)(?:train|all)_res
 _CHECKPOINT_LINK = re.compile(r"(?i)checkpoints|-ckpts?\b")
 _REPORT = re.compile(r"(?i)\b(?:technical report|tech report|paper|report|arxiv|preprint|publication)\b")
 _CITATION = re.compile(r"et al|\d{4}\b.*\)")
-_MAX_OWN_PAPERS = 4
-"""A card that names more papers cites other people's."""
-_MONTHS_EARLIER = 3
-"""A model's own paper comes out at most as many months before it; papers of methods are older."""
-_MONTHS_LATER = 18
-"""A model's own paper may follow as many months later."""
+_MAX_OWN_PAPERS = 4  # a card that names more papers cites other people's
+_MONTHS_EARLIER = 3  # a model's own paper comes out at most as many months before it; papers of methods are older
+_MONTHS_LATER = 18  # a model's own paper may follow as many months later
 _METHOD_SECTION = re.compile(
     r"(?i)\bmethod|\bapproach|\btechnique|\barchitecture|\btraining\b|\bfine-?tun|\bevaluat|\bbenchmark|\bdata\b"
     r"|\bdataset"

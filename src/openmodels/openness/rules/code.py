@@ -37,23 +37,15 @@ _CONFIDENCE = {Attribution.CARD: 0.9, Attribution.NAMESAKE: 0.9, Attribution.OWN
 
 @dataclass(frozen=True)
 class CodeMatch:
-    """Files of a repository that prove code of one kind.
+    """Files of a repository that prove code of one kind."""
 
-    Attributes:
-        paths: The files, the recipe of this very model first.
-        lack: What is missing to the whole, in words; "" where nothing is.
-        rank: How closely the recipe names this very model.
-        note: What else is to say, a sentence.
-    """
-
-    paths: tuple[str, ...]
-    lack: str = ""
-    rank: float = 0.0
-    note: str = ""
+    paths: tuple[str, ...]  # the files, the recipe of this very model first
+    lack: str = ""  # what is missing to the whole, in words; "" where nothing is
+    rank: float = 0.0  # how closely the recipe names this very model
+    note: str = ""  # what else is to say, a sentence
 
 
-Finder = Callable[[RelatedRepository], CodeMatch | None]
-"""Finds code of one kind in a repository."""
+Finder = Callable[[RelatedRepository], CodeMatch | None]  # finds code of one kind in a repository
 
 _FRAMEWORK = "the programs of a framework that {what} any model, and no recipe of this one"
 _OTHER_SIZE = "programs that train, with recipes of other sizes or versions alone"

@@ -17,8 +17,7 @@ _PRETRAINING_SENTENCE = re.compile(
     r"(?i)\bpre-?train|\btrained (?:on|with|from scratch)|\bdata sequence|预训练|預訓練|事前学習|사전\s?(?:학습|훈련)"
     r"|\bvortrain|\bpré-?entra[iî]n|\bpre-?entren|\bpré-?trein|\bpre-?addestr|\bfortren"
 )
-_MADE_WITHOUT_TUNING = frozenset({"merge", "quantized"})
-"""Relations to a base that add no training."""
+_MADE_WITHOUT_TUNING = frozenset({"merge", "quantized"})  # relations to a base that add no training
 _RANK = {CLOSED: 0, UNKNOWN: 1, PARTIAL: 2, OPEN: 3}
 _NOT_PREPARATION = re.compile(r"(?i)tokeniz|eval")
 
