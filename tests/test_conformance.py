@@ -70,7 +70,6 @@ class _Quantised(Conformance):
     """Engines that compute with the GGUF file's own quantised weights."""
 
     embeds = False
-    scores = False
     slow_prompt = LONG_STORY
     digits_grammar = "root ::= [0-9] [0-9] [0-9]"
     rounds_alike = False  # their arithmetic depends on who shares a step
@@ -79,6 +78,7 @@ class _Quantised(Conformance):
 
 @pytest.mark.weights
 class TestOpenvino(_Quantised):
+    scores = False
     deadline = 1.0
     stops_within = 5.0
 

@@ -43,13 +43,17 @@ def read_tokens(body: bytes) -> list[int]:
     return tokens
 
 
-def encode_scoring(prompts: Sequence[list[int]], request: ScoreRequest, model: str | None) -> dict[str, Any]:
-    """Return the body that asks for the log-probabilities of prompts in tokens."""
+def encode_sequences(sequences: Sequence[list[int]], model: str | None) -> dict[str, Any]:
+    """Return the body that asks for the log-probabilities of sequences of tokens."""
     # One token is made and dropped, since many versions refuse to make none.
     body: dict[str, Any] = {} if model is None else {"model": model}
-    body |= {"prompt": list(prompts), "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
+    return body | {"prompt": list(sequences), "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
+
+
+def encode_scoring(sequences: Sequence[list[int]], request: ScoreRequest, model: str | None) -> dict[str, Any]:
+    """Return the body of a request for scores, for its sequences of tokens."""
     extra = {name: value for name, value in request.extra.items() if name != "chat_template_kwargs"}
-    return add_extra(body, extra, "stream", "n", "echo", "logprobs")
+    return add_extra(encode_sequences(sequences, model), extra, "stream", "n", "echo", "logprobs")
 
 
 def read_scores(

@@ -525,6 +525,18 @@ class TestVllmStandIn:
             assert part in reply.text
         assert reply.usage.input_tokens == smol.chat("one two", max_tokens=1).usage.input_tokens
 
+    def test_scores_are_those_of_a_prompt(self, vllm, smol):
+        with om.Model(om.DEFAULT_MODEL, engine="vllm", engine_command=vllm) as model:
+            scores = model.score("one", [" two", " three four"])
+            with pytest.raises(om.InvalidRequest, match="'prompt_logprobs'"):
+                model.score("one", [" two"], extra={"prompt_logprobs": 3})
+        due = smol.score("one", [" two", " three four"])
+        for score, other in zip(scores, due, strict=True):
+            ids = [token.id for token in score.tokens]
+            assert ids == [token.id for token in other.tokens]
+            assert [token.logprob for token in score.tokens] == [-number / 100 for number in ids]
+            assert [token.is_likeliest for token in score.tokens] == [number % 2 == 0 for number in ids]
+
     def test_does_not_survive_us(self, vllm, tmp_path):
         process, pid = parent(tmp_path, "kill", engine="vllm", engine_command=vllm)
         pids = [pid, *below(pid)]

@@ -26,6 +26,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send(401, "application/json", b'{"error": "Unauthorized"}')
         return False
 
+    def entry(self, token):
+        return {"logprob": -token / 100, "rank": 1 + token % 2, "decoded_token": chr(token)}
+
     def do_GET(self):
         if self.permitted():
             found = {"object": "list", "data": [{"id": options.served_model_name, "object": "model"}]}
@@ -37,6 +40,17 @@ class Handler(BaseHTTPRequestHandler):
             return
         assert self.path == "/v1/completions"
         assert asked["model"] == options.served_model_name
+        if "prompt_logprobs" in asked:
+            choices = [
+                {
+                    "index": at,
+                    "text": "!",
+                    "prompt_logprobs": [None, *({str(token): self.entry(token)} for token in row[1:])],
+                }
+                for at, row in enumerate(asked["prompt"])
+            ]
+            self.send(200, "application/json", json.dumps({"choices": choices}).encode())
+            return
         tokens = len(asked.pop("prompt"))
         text = f"{tokens} tokens: {json.dumps(asked)}"
         choice = {"index": 0, "text": text, "finish_reason": "stop"}

@@ -160,11 +160,13 @@ BUILT_IN: dict[str, EngineSpec] = {
         package="openvino_genai",
     ),
     "llamacpp": _CpuEngine(
-        f"{_ENGINES}.llamacpp.engine:LlamaCppEngine", EngineCapabilities(_OPTIONS, "gbnf"), package="xllamacpp"
+        f"{_ENGINES}.llamacpp.engine:LlamaCppEngine",
+        EngineCapabilities(_OPTIONS, "gbnf", scores=True),
+        package="xllamacpp",
     ),
     "vllm": EngineSpec(
         f"{_ENGINES}.vllm.engine:VllmEngine",
-        EngineCapabilities(_OPTIONS, "gbnf"),
+        EngineCapabilities(_OPTIONS, "gbnf", scores=True),
         devices=("auto",),
         takes_command=True,
     ),

@@ -126,8 +126,8 @@ class EngineSelection:
         engine = self.choose(deadline).engine
         if not RUNTIME.engines[engine].capabilities.scores:
             raise UnsupportedFeature(
-                f"The engine {engine!r} of the backend 'local' has no 'score': it does not give the exact "
-                "probabilities of a given text.",
+                f"The engine {engine!r} of the backend 'local' has no 'score' and no 'decide': it does not "
+                "give the exact probabilities of a given text.",
                 next_step="Use engine='transformers'.",
             )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
 from functools import lru_cache, partial
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from openmodels import background, errors
 from openmodels.backends.local import generation_config
-from openmodels.backends.local.engine_protocol import EngineCapabilities, EngineConfig, Put
+from openmodels.backends.local.engine_protocol import EngineCapabilities, EngineConfig, EngineRequest, Put
 from openmodels.backends.local.engines.server_process import MODEL, ManagedServer, ServerCommand, ServerProcess
 from openmodels.backends.local.output_processor import TextOutputProcessor
 from openmodels.backends.local.prompt.prepare import (
@@ -22,17 +22,21 @@ from openmodels.backends.local.prompt.prepare import (
     PromptConfig,
     prepare_request,
 )
+from openmodels.backends.local.prompt.scoring import PreparedScores, prepare_scores
 from openmodels.backends.local.runtime import RUNTIME
 from openmodels.http import status_errors
-from openmodels.http.address import parse_address
+from openmodels.http.address import Address, parse_address
 from openmodels.http.client import HttpClient
-from openmodels.http.messages import HttpRequest
+from openmodels.http.messages import BaseResponse, HttpRequest
 from openmodels.openai_wire import decode, encode
 from openmodels.output.grammar.notation import write_grammar
 from openmodels.output.text_scan import REASONING_TAGS, ReasoningTags
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
+from openmodels.types.scores import ScoreRequest
 
+PostJson = Callable[[str, Mapping[str, Any]], Awaitable[bytes]]
+"""Sends a JSON body to a path below the server's root, and returns the body of the answer."""
 _FORMS = frozenset({"grammar", "json_schema", "response_format", "structured_outputs"})
 """Fields of the servers, given in `extra`, that demand a form of the answer."""
 _CLOSED = "The model was closed while it answered."
@@ -96,6 +100,10 @@ class ServerEngine(ABC):
             stop_tokens: The ids of the control tokens that end the answer, by their text, which is also a stop string.
         """
 
+    @abstractmethod
+    async def compute_logprobs(self, prepared: PreparedScores, post: PostJson) -> list[list[tuple[float, bool | None]]]:
+        """Return (log-probability, is likeliest) of each token of each continuation."""
+
     def capabilities(self) -> EngineCapabilities:
         """Return what the engine can do."""
         return RUNTIME.engines[self.name].capabilities
@@ -104,7 +112,7 @@ class ServerEngine(ABC):
         """Start the server and wait until it has read the weights."""
         self.server.ensure(None)
 
-    def submit(self, request: ChatRequest, put: Put) -> Future[None]:
+    def submit(self, request: EngineRequest, put: Put) -> Future[None]:
         """Send a request to the server, started first where need be; see `Engine.submit`.
 
         Cancelling the future closes the connection, which ends the server's work.
@@ -130,16 +138,43 @@ class ServerEngine(ABC):
         self.http.close()
         self.server.stop()
 
-    async def _answer(self, request: ChatRequest, put: Put) -> None:
+    async def _answer(self, request: EngineRequest, put: Put) -> None:
         try:
             if (start := self.server.running_start) is None:
                 start = await background.arun(self.server.ensure, request.deadline)
             try:
-                await self._put_deltas(start, request, put)
+                if isinstance(request, ScoreRequest):
+                    await self._put_scores(start, request, put)
+                else:
+                    await self._put_deltas(start, request, put)
             except errors.OpenModelsError as error:
                 raise await background.arun(self._with_last_words, error, start) from error
         except Exception as error:  # noqa: BLE001 - of any kind: the caller waits for it
             put(error)
+
+    async def _put_scores(self, start: ServerProcess, request: ScoreRequest, put: Put) -> None:
+        if (config := self.prompt_config) is None:
+            raise errors.UnsupportedFeature(
+                f"The engine {self.name!r} has no 'score' for this file: only its server reads the tokenizer."
+            )
+        prepared = await background.arun(partial(prepare_scores, request, config, allow_extra=True))
+        texts = (request.prompt or "", *(message.text for message in request.messages), *request.continuations)
+        extra = {name: value for name, value in request.extra.items() if name != CHAT_TEMPLATE_KWARGS}
+
+        async def post(path: str, body: Mapping[str, Any]) -> bytes:
+            if reserved := sorted(extra.keys() & body.keys()):
+                raise errors.InvalidRequest(f"extra: {reserved[0]!r} is set by openmodels itself.")
+            http_request, address = _make_request(start, path, {**body, **extra}, "application/json")
+            with await self.http.asend(http_request, request.deadline) as response:
+                translate_error = _error_translator(start, address, response, texts)
+                with decode.ResponseBody(response.status, response.headers, translate_error) as received:
+                    async for data in response:
+                        received.feed(data)
+                        if received.is_full:
+                            break
+            return received.finish()
+
+        put(prepared.build(await self.compute_logprobs(prepared, post)))
 
     async def _put_deltas(self, start: ServerProcess, request: ChatRequest, put: Put) -> None:
         prepared: PreparedRequest | None = None
@@ -161,23 +196,12 @@ class ServerEngine(ABC):
         self, start: ServerProcess, body: Mapping[str, Any], request: ChatRequest, tags: tuple[ReasoningTags, ...]
     ) -> AsyncGenerator[Delta]:
         """Yield the deltas of a server's answer; closing it ends the server's work."""
-        address = _parse_address(f"{start.address.result()}/v1")
-        url = address.origin + address.target("/chat/completions" if "messages" in body else "/completions")
-        headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
-        headers["Authorization"] = f"Bearer {start.key}"
-        http_request = HttpRequest("POST", url, tuple(headers.items()), encode.to_json(body))
+        path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
+        http_request, address = _make_request(start, path, body, "text/event-stream")
         texts = [request.prompt or "", *(message.text for message in request.messages)]
         with await self.http.asend(http_request, request.deadline) as response:
-            status, received = response.status, response.headers
-
-            def translate_error(body: bytes | object) -> errors.OpenModelsError:
-                secrets = (start.key, *filter(None, texts))
-                failure = status_errors.read_failed_response(
-                    status, received, body, host=address.authority, secrets=secrets
-                )
-                return status_errors.error_from_response(failure)
-
-            with decode.ChatDecoder(status, received, translate_error, tags=tags) as decoder:
+            translate_error = _error_translator(start, address, response, texts)
+            with decode.ChatDecoder(response.status, response.headers, translate_error, tags=tags) as decoder:
                 async for data in response:
                     for delta in decoder.feed(data):
                         yield delta
@@ -240,3 +264,26 @@ class ServerEngine(ABC):
             f"The server of the engine {self.name!r} died. {start.last_words()}",
             next_step="The next call starts it again.",
         )
+
+
+def _make_request(
+    start: ServerProcess, path: str, body: Mapping[str, Any], accepted: str
+) -> tuple[HttpRequest, Address]:
+    address = _parse_address(start.address.result())
+    headers = {"Content-Type": "application/json", "Accept": accepted, "Authorization": f"Bearer {start.key}"}
+    url = address.origin + address.target(path)
+    return HttpRequest("POST", url, tuple(headers.items()), encode.to_json(body)), address
+
+
+def _error_translator(
+    start: ServerProcess, address: Address, response: BaseResponse, texts: Iterable[str]
+) -> decode.TranslateError:
+    secrets = (start.key, *filter(None, texts))
+
+    def translate_error(body: bytes | object) -> errors.OpenModelsError:
+        failure = status_errors.read_failed_response(
+            response.status, response.headers, body, host=address.authority, secrets=secrets
+        )
+        return status_errors.error_from_response(failure)
+
+    return translate_error

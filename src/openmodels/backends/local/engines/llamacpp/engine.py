@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import sys
@@ -12,13 +13,17 @@ from typing import Any, ClassVar
 
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engines.selection import find_gguf
-from openmodels.backends.local.engines.server_engine import ServerEngine
+from openmodels.backends.local.engines.server_engine import PostJson, ServerEngine
 from openmodels.backends.local.engines.server_process import MODEL, READY, ServerCommand
 from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.prompt.prepare import PreparedRequest, PromptConfig
+from openmodels.backends.local.prompt.scoring import PreparedScores
 from openmodels.backends.local.weights import cache, gguf_header, memory, task_detection
-from openmodels.errors import LoadFailed, UnsupportedFeature
+from openmodels.errors import InvalidResponse, LoadFailed, UnsupportedFeature
+from openmodels.openai_wire.decode import json_object
 
+_EVERY_TOKEN = 2**20  # more than any vocabulary holds
+_FORCING_BIAS = 1e6  # added to the score of a token that must come
 PARALLEL = 32  # answers that the server computes together; more wait for a place
 _MAX_CONTEXTS = 4  # whole contexts that the answers being made may fill together, if the memory allows it
 
@@ -79,6 +84,28 @@ class LlamaCppEngine(ServerEngine):
             "repeat_penalty": sampling.repetition_penalty,
             "repeat_last_n": self.context,
         }
+
+    async def compute_logprobs(self, prepared: PreparedScores, post: PostJson) -> list[list[tuple[float, bool | None]]]:
+        """Return what the server says of tokens that a bias forces; see `ServerEngine`.
+
+        It has no log-probabilities of a prompt, and those of an answer are from before the bias.
+        """
+        # Token by token, of which each is one step, since the server keeps the keys and values of what stands before.
+        # A grammar of tokens takes one request, but the server aborts at a token that is a part of a character.
+        assert self.prompt_config is not None  # noqa: S101 - what is prepared was made with it
+        results: list[list[tuple[float, bool | None]]] = []
+        for tokens in prepared.continuations:
+            sequence, values = list(prepared.prompt), []
+            for token in tokens:
+                value = _read_forced(token, await _force(post, sequence, token))
+                if value is None:
+                    # It ends within a character, and the server then drops what it says: it stands beside another one.
+                    plain: int = self.prompt_config.tokenizer.encode("a", add_special_tokens=False)[-1]
+                    value = _read_listed(token, await _force(post, sequence, plain, listed=_EVERY_TOKEN))
+                values.append(value)
+                sequence.append(token)
+            results.append(values)
+        return results
 
     def grammar_fields(self, grammar: str) -> dict[str, Any]:
         """Return the grammar as llama.cpp takes it."""
@@ -150,3 +177,30 @@ def _count_processors() -> int:
         return max(1, len(os.sched_getaffinity(0)))
     except AttributeError:
         return os.cpu_count() or 1
+
+
+async def _force(post: PostJson, sequence: list[int], token: int, listed: int = 1) -> list[dict[str, Any]]:
+    """Return what the server says of a forced token, with `listed` likeliest ones."""
+    forced = {"prompt": sequence, "n_predict": 1, "logit_bias": [[token, _FORCING_BIAS]], "n_probs": listed}
+    body = forced | {"samplers": ["top_k"], "top_k": 1, "stream": False}
+    entries = json_object(await post("/completion", body)).get("completion_probabilities")
+    return [entry for entry in entries or () if isinstance(entry, dict)]
+
+
+def _read_forced(token: int, entries: list[dict[str, Any]]) -> tuple[float, bool | None] | None:
+    """Return (log-probability, is likeliest) of a forced token, if there is one."""
+    return _read_value(token, entries[0], entries[0].get("top_logprobs")) if entries else None
+
+
+def _read_listed(token: int, entries: list[dict[str, Any]]) -> tuple[float, bool | None]:
+    """Return (log-probability, is likeliest) of a token among all that are listed."""
+    top = entries[0].get("top_logprobs") if entries else None
+    listed = top if isinstance(top, list) else []
+    return _read_value(token, next((entry for entry in listed if entry.get("id") == token), {}), listed)
+
+
+def _read_value(token: int, entry: dict[str, Any], top: Any) -> tuple[float, bool | None]:
+    logprob = entry.get("logprob")
+    if entry.get("id") != token or not isinstance(logprob, int | float) or not math.isfinite(logprob):
+        raise InvalidResponse("llama.cpp's server did not give the log-probability of a token that it was to make.")
+    return float(logprob), top[0].get("id") == token if isinstance(top, list) and top else None

@@ -12,12 +12,14 @@ from typing import Any, ClassVar
 
 from openmodels.backends.local import generation_config, subprocesses
 from openmodels.backends.local.engines.selection import find_command
-from openmodels.backends.local.engines.server_engine import ServerEngine
+from openmodels.backends.local.engines.server_engine import PostJson, ServerEngine
 from openmodels.backends.local.engines.server_process import MODEL, ServerCommand
 from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.prompt.prepare import PreparedRequest, PromptConfig
+from openmodels.backends.local.prompt.scoring import PreparedScores
 from openmodels.backends.local.weights import checkpoint, memory, task_detection
 from openmodels.backends.local.weights.locate import locate_folder
+from openmodels.openai_wire import prompt_logprobs
 
 _FEW_CORES = 4  # cores up to which one is too many to be kept from computing
 
@@ -55,6 +57,13 @@ class VllmEngine(ServerEngine):
             "min_tokens": generation_config.least_tokens(generation, len(prepared.prompt.tokens)),
             **({"logit_bias": dict.fromkeys(map(str, suppressed), -100)} if suppressed else {}),
         }
+
+    async def compute_logprobs(self, prepared: PreparedScores, post: PostJson) -> list[list[tuple[float, bool | None]]]:
+        """Return what the server says of both as one prompt; see `ServerEngine`."""
+        sequences = [prepared.prompt + tokens for tokens in prepared.continuations]
+        body = await post("/v1/completions", prompt_logprobs.encode_sequences(sequences, MODEL))
+        scores = prompt_logprobs.read_scores(body, len(prepared.prompt), prepared.continuations, prepared.texts)
+        return [[(token.logprob, token.is_likeliest) for token in score.tokens] for score in scores]
 
     def grammar_fields(self, grammar: str) -> dict[str, Any]:
         """Return the grammar for vLLM's `structured_outputs`."""
