@@ -143,6 +143,28 @@ def test_scores_keep_who_says_so():
     assert score.date == date(2026, 2, 1)
 
 
+def test_scores_of_a_cards_model_index_keep_the_metric():
+    metrics = [{"type": "acc", "value": 40.5, "verified": True}, {"type": "f1", "value": "n/a"}, {"value": 3}]
+    results = [
+        {
+            "dataset": {"type": "TIGER-Lab/MMLU-Pro", "config": "main"},
+            "metrics": metrics,
+            "source": {"url": "https://b"},
+        },
+        {"dataset": {"name": "WikiText"}, "metrics": [{"type": "perplexity", "value": 9}]},
+        {"metrics": [{"type": "acc", "value": 1}]},
+    ]
+    listed = [{"data": {"dataset": {"id": "TIGER-Lab/MMLU-Pro", "task_id": "main:acc"}, "value": 39}}]
+    scores = hub_records.build_record(row(**{"model-index": [{"name": "m", "results": results}]}), DAY).scores
+    assert [(score.benchmark, score.value, score.source, score.verified) for score in scores] == [
+        ("TIGER-Lab/MMLU-Pro:main:acc", 40.5, "https://b", None),
+        ("WikiText:perplexity", 9, "the model's card", None),
+    ]
+    card = {"model-index": [{"results": results}]}
+    (first, _) = hub_records.build_record(row(cardData=card, evalResults=listed), DAY).scores
+    assert first.value == 39
+
+
 def test_offers_of_listings_of_single_models_and_of_the_router():
     listed = hub_records.build_record(
         row(inferenceProviderMapping=[{"provider": "together", "status": "live"}, {"x": 1}]), DAY

@@ -10,6 +10,7 @@ from typing import Any
 
 from openmodels import background
 from openmodels.catalog.api import info, search
+from openmodels.catalog.query import build_query
 from openmodels.catalog.record import ModelRecord
 from openmodels.choose import axes as axis_names, prices, ranking, scores
 from openmodels.choose.axes import Axis, Candidate, Value
@@ -200,16 +201,18 @@ def _search(text: str, task: Any, needs: Needs, notes: list[str]) -> list[ModelR
     return list(records.values())
 
 
+_TEXT_TOO = ("image-text-to-text", "audio-text-to-text", "video-text-to-text", "any-to-any")
 _FILTERS = ("license", "license_class", "open", "gated", "parameters", "context", "provider")
 
 
 def _wrong_task(record: ModelRecord, task: str) -> str | None:
-    from openmodels.catalog import query
-
-    wanted = query.build_query(task=task).task
-    if record.task is None:
-        return "not known"
-    return None if record.task == wanted else f"{record.task}, not {wanted}"
+    wanted = build_query(task=task).task
+    # What takes and gives text beside other things can generate text too.
+    sides = record.modalities
+    is_text = sides and "text" in (sides.input or ()) and "text" in (sides.output or ())
+    if record.task in (None, wanted) or (wanted == "text-generation" and is_text and record.task in _TEXT_TOO):
+        return None
+    return f"{record.task}, not {wanted}"
 
 
 def gather(

@@ -25,7 +25,7 @@ from openmodels.settings import install_hint
 PREFIX = "score:"
 """How the names of axes that are benchmarks begin."""
 
-_LOWER_IS_BETTER = re.compile(r"(?:^|[^a-z])(perplexity|ppl|wer|cer|ter|loss|rmse|mae|mse|toxicity|error)(?:$|[^a-z])")
+_LOWER_IS_BETTER = re.compile(r"(?:^|[^a-z])(?:perplexity|ppl|wer|cer|ter|loss|rmse|mae|mse|errors?|error[ _-]rate)$")
 _ID_COLUMNS = ("fullname", "model_id", "hub_id", "model_name", "model")
 _SCORE_COLUMN = re.compile(r"(.+)_score")
 
@@ -64,8 +64,11 @@ LEADERBOARDS = (
         },
         is_archived=True,
     ),
+    Leaderboard("OpenEvals leaderboard data", "https://huggingface.co/datasets/OpenEvals/leaderboard-data", "MIT"),
     Leaderboard(
-        "OpenEvals leaderboard data", "https://huggingface.co/datasets/OpenEvals/leaderboard-data", "MIT", None
+        "Artificial Analysis (https://artificialanalysis.ai)",
+        "https://artificialanalysis.ai/api/v2/language/models/free",
+        "with attribution; not to be redistributed",
     ),
 )
 """Leaderboards told by their columns. None is shipped: the user fetches a file from its address."""
@@ -124,7 +127,8 @@ def _worth(score: BenchmarkScore) -> tuple[Any, ...]:
 
 def is_lower_better(benchmark: str) -> bool:
     """Return whether lower values are better, as of a perplexity or an error rate."""
-    return _LOWER_IS_BETTER.search(benchmark.lower()) is not None
+    # The metric stands last: "org/error-correction:acc" is an accuracy.
+    return _LOWER_IS_BETTER.search(benchmark.lower().rpartition(":")[2]) is not None
 
 
 def find_benchmark(name: str, known: Iterable[str]) -> str | None:
@@ -197,7 +201,7 @@ def read_table(file: str | Path, aliases: Mapping[str, str] | None = None) -> Sc
         MissingExtra: Reading parquet needs the extra `parquet`.
     """
     path = Path(file)
-    rows = list(_read_rows(path))
+    rows = [_flatten(row) for row in _read_rows(path)]
     heads = list(dict.fromkeys(head for row in rows for head in row))
     id_column = next((head for head in _ID_COLUMNS if head in heads), None)
     board = next(
@@ -208,7 +212,8 @@ def read_table(file: str | Path, aliases: Mapping[str, str] | None = None) -> Sc
     else:
         columns = {head: match[1] for head in heads if (match := _SCORE_COLUMN.fullmatch(head))}
         is_open_evals = "aggregate_score" in columns or {"mmluPro_score", "gpqa_score"} <= set(columns)
-        board = next(board for board in LEADERBOARDS if not board.columns) if is_open_evals else None
+        is_analysis = any(name.startswith("artificial_analysis_") for name in columns.values())
+        board = LEADERBOARDS[1] if is_open_evals else LEADERBOARDS[2] if is_analysis else None
         # An average over other columns is no benchmark.
         columns = {head: name for head, name in columns.items() if name not in ("aggregate", "average")}
     if id_column is None or not columns:
@@ -228,6 +233,14 @@ def read_table(file: str | Path, aliases: Mapping[str, str] | None = None) -> Sc
                 license_ = board.license if board else "not stated"
                 scores.setdefault(name, []).append(BenchmarkScore(benchmark, value, source, day, license_))
     return ScoreTable(scores, aliases)
+
+
+def _flatten(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a row with the nested scores of Artificial Analysis as columns."""
+    nested = row.get("evaluations")
+    if not isinstance(nested, Mapping):
+        return row
+    return {"model": row.get("slug") or row.get("name"), **{f"{name}_score": value for name, value in nested.items()}}
 
 
 def _number(value: Any) -> float | None:
@@ -250,7 +263,8 @@ def _read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
             case ".jsonl":
                 yield from (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
             case _:
-                yield from fields.objects(json.loads(path.read_text(encoding="utf-8")))
+                content = json.loads(path.read_text(encoding="utf-8"))
+                yield from fields.objects(content.get("data") if isinstance(content, Mapping) else content)
     except (OSError, ValueError, csv.Error) as error:
         raise InvalidRequest(f"scores: {path} cannot be read as a table.", next_step="Check the path.") from error
 

@@ -11,6 +11,9 @@ from openmodels.catalog.record import ModelRecord
 from openmodels.choose.axes import Axis, Value
 from openmodels.choose.prices import PricedOffer
 
+_LEAST_ID = 24
+"""Columns that the ids have at least beside the axes in a table."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -171,7 +174,7 @@ class Selection:
         if self.ranked and "price" in self.weights:
             texts.append(f"Prices are US dollars per million tokens, {self.ratio} input to output.")
         if self.ranked:
-            texts.append("In brackets: the per cent of models that it equals or betters. *: none is better everywhere.")
+            texts.append("In brackets: the per cent of models that it equals or betters. *: on the Pareto front.")
         for text in (*texts, *self.notes):
             yield from _wrapped(text, width, mark="")
 
@@ -186,19 +189,24 @@ class Selection:
             yield choice, cells
 
     def _table(self, width: int, most: int) -> Iterator[str]:
+        """Yield the lines of the table; the last names the axes that do not fit."""
         heads = ["points", *self.weights]
         rows = list(self.rows(most))
         widths = [
             max(columns.width(head), *(columns.width(cells[place]) for _, cells in rows))
             for place, head in enumerate(heads)
         ]
-        left = max(12, width - sum(widths) - 2 * len(widths))
+        while len(widths) > 1 and width - sum(widths) - 2 * len(widths) < _LEAST_ID:
+            widths.pop()
+        left = width - sum(widths) - 2 * len(widths)
         names = [columns.shorten(escaping.escape_line(choice.id), left) for choice, _ in rows]
         left = max(map(columns.width, ("model", *names)))
         for name, cells in [("model", heads), *zip(names, (cells for _, cells in rows), strict=True)]:
             padding = " " * (left - columns.width(name))
-            right = "  ".join(cell.rjust(size) for cell, size in zip(cells, widths, strict=True))
+            right = "  ".join(cell.rjust(size) for cell, size in zip(cells, widths, strict=False))
             yield f"{name}{padding}  {right}"
+        if len(widths) < len(heads):
+            yield from _wrapped(f"Left out for want of room: {', '.join(heads[len(widths) :])}.", width, mark="")
 
     def _repr_html_(self) -> str:
         """Return tables for notebooks."""

@@ -83,7 +83,7 @@ class HubCatalog(Catalog):
     def get(self, model_id: str) -> ModelRecord:
         """Return one record, with file sizes and the context length."""
         row = self.client.get_model(model_id)
-        expanded = self.client.get_model(model_id, expand=_EXPAND)
+        expanded = self.client.get_model(model_id, expand=(*_EXPAND, "model-index"))
         row |= {name: value for name, value in expanded.items() if value is not None}
         if any(file.name == "config.json" for file in ModelPage(row).files):
             with suppress(OpenModelsError):  # gated: what the listing states has to do

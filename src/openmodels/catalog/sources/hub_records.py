@@ -9,7 +9,7 @@ from typing import Any
 
 from openmodels.catalog import languages, vocabulary
 from openmodels.catalog.record import Base, Ids, License, ModelRecord, Offer, Parameters, Score
-from openmodels.hub import model_names, untrusted_fields as fields
+from openmodels.hub import evaluations, model_names, untrusted_fields as fields
 from openmodels.hub.model_page import ModelPage
 from openmodels.hub.offers import Provider
 
@@ -64,7 +64,7 @@ def build_record(row: Any, as_of: date | None, *, source: str = "hub") -> ModelR
         "files": page.files or None,
         "offers": offers_of(page.providers, as_of) or None,
         "disabled": True if row.get("disabled") is True else None,
-        "scores": _scores(row.get("evalResults")),
+        "scores": _scores(row, page),
     }
     derived = {"modalities": "task", **({"parameters": "name"} if is_from_name else {})}
     return ModelRecord.sourced(source, as_of, values, derived)
@@ -126,25 +126,16 @@ def _formats(page: ModelPage) -> tuple[str, ...] | None:
     return fields.distinct([*(tag for tag in page.tags if tag in _FORMATS), *(kind for kind in by_name if kind)])
 
 
-def _scores(results: Any) -> tuple[Score, ...] | None:
-    scores = []
-    for result in map(fields.mapping, fields.items(results)):
-        data = fields.mapping(result.get("data")) or result
-        stated = data.get("dataset")
-        dataset = stated if isinstance(stated, Mapping) else {"id": stated or data.get("dataset_id")}
-        origin = fields.mapping(data.get("source"))
-        sources = map(fields.text, (origin.get("name"), origin.get("url"), data.get("source_url")))
-        benchmark, value = fields.text(dataset.get("id")), fields.number(data.get("value"))
-        if benchmark is None or value is None:
-            continue
-        task = fields.text(dataset.get("task_id")) or fields.text(data.get("task_id"))
-        scores.append(
-            Score(
-                value=value,
-                benchmark=f"{benchmark}:{task}" if task else benchmark,
-                source=next(filter(None, sources), None),
-                date=fields.day(data.get("date")),
-                verified=fields.flag(result.get("verified")),
-            )
+def _scores(row: Mapping[str, Any], page: ModelPage) -> tuple[Score, ...] | None:
+    """Return the results of the repository, and those of its card's model index."""
+    listed = list(evaluations.parse_eval_results(row.get("evalResults")))
+    known = {evaluation.benchmark for evaluation in listed}
+    indexed = evaluations.parse_model_index(row.get("model-index") or page.card.get("model-index"))
+    listed += [evaluation for evaluation in indexed if evaluation.benchmark not in known]
+    return (
+        tuple(
+            Score(value=value, benchmark=benchmark, source=source, date=day, verified=verified)
+            for benchmark, value, source, day, verified in listed
         )
-    return tuple(scores) or None
+        or None
+    )

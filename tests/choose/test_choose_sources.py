@@ -1,0 +1,199 @@
+"""Where `om.choose` gets its facts: the catalogs, the router's list, genai-prices and files of leaderboards."""
+
+from __future__ import annotations
+
+import json
+import sys
+from decimal import Decimal
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+import openmodels as om
+from loopback_hub import LoopbackHub
+from openmodels import retry
+from openmodels.catalog.record import Ids, ModelRecord, Score
+from openmodels.choose import prices
+from openmodels.choose.scores import is_lower_better
+from openmodels.cli.group import cli
+
+MODELS = [
+    {
+        "id": f"org/{name}",
+        "pipeline_tag": "text-generation",
+        "tags": ["text-generation"],
+        "cardData": {"license": license_},
+        "downloads": 100,
+        "evalResults": [{"data": {"dataset": {"id": "bench/x", "task_id": "t"}, "value": score}}],
+    }
+    for name, license_, score in (
+        ("able-chat", "mit", 70),
+        ("small-chat", "mit", 50),
+        ("shut-chat", "cc-by-nc-4.0", 80),
+    )
+]
+OFFERS = [
+    {
+        "id": "org/able-chat",
+        "providers": [
+            {"provider": "dear", "status": "live", "pricing": {"input": 2, "output": 2}, "throughput": 9},
+            {"provider": "fair", "status": "live", "pricing": {"input": 0.4, "output": 0.8}, "throughput": 40},
+        ],
+    },
+    {"id": "org/small-chat", "providers": [{"provider": "fair", "status": "live", "is_free": True, "throughput": 80}]},
+]
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "OPENMODELS_OFFLINE", "OPENMODELS_MODEL_FOLDERS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OPENMODELS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    monkeypatch.setenv("OPENMODELS_AZURE_CATALOG", "http://127.0.0.1:9")
+    prices._packaged.cache_clear()
+    with retry.override_retries(attempts=1), LoopbackHub(MODELS, providers=OFFERS) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        monkeypatch.setenv("OPENMODELS_HF_ROUTER", server.address)
+        yield server
+    prices._packaged.cache_clear()
+
+
+class TestCatalogs:
+    def test_a_search_is_ranked_with_the_prices_of_today(self, hub):
+        prefer = {"quality": 0.4, "price": 0.3, "speed": 0.3}
+        selection = om.choose("chat", need={"license_class": "open"}, prefer=prefer)
+        assert [choice.id for choice in selection] == ["org/small-chat", "org/able-chat"]
+        small, able = selection
+        assert small.axes == {"quality": 50, "price": 0, "speed": 80}
+        assert able.axes == {"quality": 70, "price": 0.5, "speed": 40}
+        assert able.values["price"].as_of is not None
+        assert [(item.id, item.constraints) for item in selection.rejected] == [("org/shut-chat", ("license_class",))]
+
+    def test_ids_get_prices_and_records_stay_as_they_are(self, hub):
+        (by_id,) = om.choose(among=["org/able-chat"])
+        (by_record,) = om.choose(among=[om.info("org/able-chat")])
+        assert (by_id.axes["price"], by_record.axes["price"]) == (0.5, None)
+        assert len(om.pareto(["org/able-chat", "hf:org/small-chat"], x="price", y="speed")) == 2
+
+    def test_a_router_out_of_reach_is_noted(self, hub, monkeypatch):
+        monkeypatch.setenv("OPENMODELS_HF_ROUTER", "http://127.0.0.1:9")
+        selection = om.choose(among=["org/able-chat"])
+        assert selection.ranked[0].axes["price"] is None
+        assert any(note.startswith("prices: ") for note in selection.notes)
+
+    def test_an_unknown_id_raises(self, hub):
+        with pytest.raises(om.ModelNotFound):
+            om.choose(among=["org/none"])
+
+    def test_the_commands(self, hub):
+        run = CliRunner().invoke(cli, ["cost", "org/able-chat", "--in", "1M", "--out", "0", "--json"])
+        assert [item["cost"] for item in json.loads(run.stdout)["costs"]] == [0.4, 2.0]
+        run = CliRunner().invoke(cli, ["cost", "org/shut-chat"])
+        assert run.exit_code == 3
+        run = CliRunner().invoke(cli, ["choose", "chat", "--license", "mit", "--limit", "1"])
+        assert run.exit_code == 0
+        # Half the weight is on quality, and of equal points the better on the heaviest axis comes first.
+        assert "org/able-chat" in run.stdout
+        assert "and 1 more" in run.stdout
+
+
+@pytest.fixture
+def genai(monkeypatch):
+    """A package genai-prices with one table of Hugging Face's and one of another provider."""
+
+    def table(name, **models):
+        return SimpleNamespace(
+            id=name,
+            models=[
+                SimpleNamespace(id=f"org/{model}", context_window=8192, get_prices=lambda moment, price=price: price)
+                for model, price in models.items()
+            ],
+        )
+
+    tiers = SimpleNamespace(base=Decimal(3), tiers=[])
+    tables = [
+        table("huggingface_fair", Plain=SimpleNamespace(input_mtok=Decimal("0.1"), output_mtok=Decimal("0.2"))),
+        table("huggingface_dear", Plain=SimpleNamespace(input_mtok=tiers), Tiered=SimpleNamespace(input_mtok=tiers)),
+        table("elsewhere", Plain=SimpleNamespace(input_mtok=Decimal(0), output_mtok=Decimal(0))),
+    ]
+    package, snapshot = ModuleType("genai_prices"), ModuleType("genai_prices.data_snapshot")
+    snapshot.get_snapshot = lambda: SimpleNamespace(providers=tables)
+    package.data_snapshot = snapshot
+    monkeypatch.setitem(sys.modules, "genai_prices", package)
+    monkeypatch.setitem(sys.modules, "genai_prices.data_snapshot", snapshot)
+    monkeypatch.setattr(prices, "version", lambda name: "9.9")
+    prices._packaged.cache_clear()
+    yield
+    prices._packaged.cache_clear()
+
+
+class TestGenaiPrices:
+    def test_prices_are_joined_by_the_exact_id(self, genai):
+        (choice, other) = om.choose(
+            among=[ModelRecord(ids=Ids(hub=name)) for name in ("org/plain", "org/plain-2")], prefer={"price": 1}
+        )
+        assert (choice.id, choice.axes["price"]) == ("org/plain", 0.125)
+        assert (choice.offer.source, choice.offer.license, choice.offer.provider) == ("genai-prices 9.9", "MIT", "fair")
+        assert other.axes == {"price": None}
+
+    def test_a_price_that_is_missing_stays_unknown(self, genai):
+        (choice,) = om.choose(among=[ModelRecord(ids=Ids(hub="org/tiered"))], prefer={"price": 1, "price_in": 1})
+        assert choice.axes == {"price": None, "price_in": 3}
+
+    def test_without_the_package_there_is_none(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "genai_prices", None)
+        prices._packaged.cache_clear()
+        assert prices.offers_of(ModelRecord(ids=Ids(hub="org/plain"))) == []
+        prices._packaged.cache_clear()
+
+
+class TestLeaderboards:
+    def test_a_saved_answer_of_artificial_analysis_needs_aliases(self, tmp_path):
+        index = "artificial_analysis_intelligence_index"
+        rows = [{"slug": "model-a", "name": "Model A", "evaluations": {index: 30, "other": None}}, {"slug": "b"}]
+        file = tmp_path / "analysis.json"
+        file.write_text(json.dumps({"data": rows}))
+        table = om.read_table(file, aliases={"model-a": "org/a"})
+        (choice,) = om.choose(among=[ModelRecord(ids=Ids(hub="org/a"))], prefer={f"score:{index}": 1}, tables=table)
+        (value,) = choice.values.values()
+        assert (value.number, "attribution" in value.license) == (30, True)
+        assert "artificialanalysis.ai" in choice.reasons[0]
+
+    def test_which_metrics_are_better_when_lower(self):
+        lower = ("a/b:wer", "WikiText:perplexity", "a/b:word_error_rate", "ppl")
+        higher = ("a/error-correction:acc", "a/toxicity", "a/lossless", "bench/x:t", "a/enter")
+        assert [name for name in (*lower, *higher) if is_lower_better(name)] == list(lower)
+
+    def test_a_name_that_fits_two_benchmarks_is_refused(self):
+        scores = tuple(Score(value=1, benchmark=name) for name in ("a/gpqa:main", "a/gpqa:diamond"))
+        record = ModelRecord(ids=Ids(hub="org/a"), scores=scores)
+        with pytest.raises(om.InvalidRequest, match="several") as caught:
+            om.choose(among=[record], prefer={"score:gpqa": 1})
+        assert "a/gpqa:diamond" in caught.value.next_step
+        assert om.choose(among=[record], prefer={"score:diamond": 1}).ranked[0].axes == {"score:diamond": 1}
+
+
+class TestShowing:
+    def test_a_chart_without_matplotlib_says_what_to_do(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+        with pytest.raises(om.MissingExtra, match="matplotlib"):
+            om.pareto([], x="price", y="speed").plot()
+
+    def test_many_axes_fit_in_the_width(self):
+        names = [f"score:bench/{letter * 12}" for letter in "abcdef"]
+        scores = tuple(Score(value=1, benchmark=name.removeprefix("score:")) for name in names)
+        record = ModelRecord(ids=Ids(hub="organisation/" + "m" * 60), scores=scores)
+        text = om.choose(among=[record], prefer=dict.fromkeys(names, 1)).to_text()
+        assert "Left out for want of room" in text
+        assert max(map(len, text.split("\n\n")[0].splitlines())) <= 80
+
+    def test_names_of_strangers_are_escaped(self):
+        record = ModelRecord(ids=Ids(hub="org/a"), scores=(Score(value=1, benchmark="b/<b>\x1b[31m", source="<i>"),))
+        selection = om.choose(among=[record])
+        assert "<i>" not in selection._repr_html_()
+        assert "\x1b" not in selection.to_text()
+        assert json.loads(json.dumps(selection.to_dict()))
