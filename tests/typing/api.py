@@ -158,6 +158,10 @@ assert_type(found.facets("license"), dict[str, int])
 assert_type(om.info("org/model", live=False).downloads, int | None)
 assert_type(om.family("org/model").ancestors, list[str])
 
+assert_type(model.score("a", [" b"]), list[om.ContinuationScore])
+assert_type(model.score("a", [" b"])[0].tokens, tuple[om.ScoredToken, ...])
+assert_type(model.decide("a", {"q": {"type": "noul"}}), dict[str, om.Decision])
+
 # What must be found wrong.
 om.Modle  # type: ignore[attr-defined]
 om.RateLimted  # type: ignore[attr-defined]

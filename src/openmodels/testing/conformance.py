@@ -48,7 +48,8 @@ class Conformance(
             possible answer.
         embeds: Whether the model gives embeddings, where its backend has the feature.
         reranks: Whether the model ranks documents, where its backend has the feature.
-        scores: Whether the model scores and decides, where its backend has the features.
+        scores: Whether the model scores continuations, where its backend has the feature.
+        decides: Whether the model decides, where its backend has the feature.
         rounds_alike: Whether concurrent calls give the texts that they give alone; False where rounding
             in low precision depends on the batch.
         digits_grammar: A grammar of three digits in the backend's dialect; None is Lark's.

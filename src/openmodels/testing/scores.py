@@ -131,7 +131,7 @@ class ScoringTests(Suite):
             assert caught.value.reference == model.reference
 
     def _offers(self, model: Model, feature: str) -> bool:
-        return feature in model.backend.features and self.scores
+        return feature in model.backend.features and (self.scores if feature == "score" else self.decides)
 
     def _refuses(self, model: Model, twin: str, feature: str, *arguments: Any) -> None:
         call = score_texts if feature == "score" else decide_questions

@@ -33,6 +33,7 @@ class Suite:
     embeds: ClassVar[bool] = True
     reranks: ClassVar[bool] = False
     scores: ClassVar[bool] = True
+    decides: ClassVar[bool] = True
     rounds_alike: ClassVar[bool] = True
     digits_grammar: ClassVar[str | None] = None
     gaps: ClassVar[Mapping[str, str]] = {}
