@@ -259,6 +259,16 @@ class TestNeeds:
         (rejection,) = om.choose(among=[record], need={"tools": True, "max_price": 0.5}).rejected
         assert "together" in rejection.failed
 
+    def test_a_provider_that_failed_its_probe_meets_nothing(self):
+        offers = (Offer(provider="acme", status="error", price_in=Decimal(0), price_out=Decimal(0), tools=True),)
+        (rejection,) = om.choose(among=[model("org/a", offers=offers)], need={"tools": True, "max_price": 1}).rejected
+        assert rejection.failed == "tools: not known; max_price: no price known"
+
+    def test_a_class_of_licenses_is_understood_as_a_license(self):
+        assert ids(om.choose(among=[self.CHAT], need={"license": "open"})) == ["org/chat"]
+        (rejection,) = om.choose(among=[self.CHAT], need={"license": "non-commercial"}).rejected
+        assert rejection.constraints == ("license_class",)
+
     def test_every_failed_constraint_is_listed(self):
         (rejection,) = om.choose(among=[self.CHAT], need={"license": "mit", "context": "64k"}).rejected
         assert rejection.constraints == ("license", "context")
@@ -273,7 +283,7 @@ class TestNeeds:
         monkeypatch.setattr(api, "openness", lambda record, profile: (_ for _ in ()).throw(om.Offline("no network")))
         (rejection,) = om.choose(among=[self.CHAT], need={"openness": "lesson"}).rejected
         assert rejection.failed == "openness: not known: no network"
-        (rejection,) = om.choose(among=[model("azure-only")], need={"fit": "cuda:24GB"}).rejected
+        (rejection,) = om.choose(among=[ModelRecord(ids=Ids(azure="registry/service"))], need={"fit": "24GB"}).rejected
         assert rejection.constraints == ("fit",)
 
     @pytest.mark.parametrize(

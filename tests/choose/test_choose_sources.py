@@ -77,6 +77,8 @@ class TestCatalogs:
         (by_id,) = om.choose(among=["org/able-chat"])
         (by_record,) = om.choose(among=[om.info("org/able-chat")])
         assert (by_id.axes["price"], by_record.axes["price"]) == (0.5, None)
+        (by_search,) = om.choose(among=om.search("able"))
+        assert by_search.axes["price"] == 0.5
         assert len(om.pareto(["org/able-chat", "hf:org/small-chat"], x="price", y="speed")) == 2
 
     def test_a_router_out_of_reach_is_noted(self, hub, monkeypatch):
@@ -115,7 +117,9 @@ def genai(monkeypatch):
         )
 
     tiers = SimpleNamespace(base=Decimal(3), tiers=[])
+    cheap = SimpleNamespace(input_mtok=Decimal("0.01"), output_mtok=Decimal("0.01"))
     tables = [
+        table("huggingface_fair", **{"able-chat": cheap}),
         table("huggingface_fair", Plain=SimpleNamespace(input_mtok=Decimal("0.1"), output_mtok=Decimal("0.2"))),
         table("huggingface_dear", Plain=SimpleNamespace(input_mtok=tiers), Tiered=SimpleNamespace(input_mtok=tiers)),
         table("elsewhere", Plain=SimpleNamespace(input_mtok=Decimal(0), output_mtok=Decimal(0))),
@@ -149,6 +153,11 @@ class TestGenaiPrices:
         prices._packaged.cache_clear()
         assert prices.offers_of(ModelRecord(ids=Ids(hub="org/plain"))) == []
         prices._packaged.cache_clear()
+
+    def test_prices_of_today_go_before_those_of_the_package(self, hub, genai):
+        (choice,) = om.choose(among=["org/able-chat"], prefer={"price": 1})
+        assert choice.axes == {"price": 0.5}
+        assert choice.offer.source == "Hugging Face's router"
 
 
 class TestLeaderboards:

@@ -12,6 +12,7 @@ from openmodels import background
 from openmodels.catalog.api import info, search
 from openmodels.catalog.query import build_query
 from openmodels.catalog.record import ModelRecord
+from openmodels.catalog.search.results import Results
 from openmodels.choose import axes as axis_names, prices, ranking, scores
 from openmodels.choose.axes import Axis, Candidate, Value
 from openmodels.choose.needs import Needs, check, check_closely, needs_a_closer_look, read_needs
@@ -54,7 +55,8 @@ def choose(
         prefer: The weight of each axis, 0 to leave it out: "quality", "price", "price_in", "price_out", "speed",
             "latency", "context", "parameters" (fewer are better), "downloads", "likes", "score:BENCHMARK". "quality" is
             the benchmark that most of the models have. Default: quality 0.5, price 0.3, speed 0.2.
-        among: Ids, records, or the results of a search; None searches the catalogs. Records are taken as they are.
+        among: Ids, records, or the results of a search; None searches the catalogs. Records in a list are taken as they
+            are; the others get the prices of today where the catalogs state none.
         ratio: Input to output tokens in the blended price.
         tables: Files of leaderboards (parquet, CSV, JSON), or what `read_table` makes of one.
 
@@ -173,7 +175,7 @@ def read_models(among: Any) -> tuple[list[ModelRecord], set[str]]:
     taken_as_is: set[str] = set()
     for item in among:
         if isinstance(item, ModelRecord):
-            taken_as_is.add(item.id)
+            taken_as_is |= set() if isinstance(among, Results) else {item.id}
             records.setdefault(item.id, item)
         elif isinstance(item, str):
             record = info(item.strip().removeprefix("hf:"))
@@ -228,7 +230,7 @@ def gather(
         for candidate in candidates
         if candidate.record.ids.hub
         and candidate.id not in taken_as_is
-        and not any(offer.source for offer in candidate.offers)
+        and all(offer.price_in is None and offer.price_out is None for offer in candidate.record.offers or ())
     }
     listed = prices.list_router(notes) if unpriced else {}
     for hub_id, candidate in unpriced.items():

@@ -63,6 +63,8 @@ def read_needs(need: Any, ratio: tuple[Decimal, Decimal]) -> Needs:
     stated: dict[str, Any] = {}
     for key, value in need.items():
         name = _SYNONYMS.get(key, key)
+        if name == "license" and isinstance(value, str) and value in queries.LICENSE_CLASSES:
+            name = "license_class"
         if name not in NEEDS:
             raise InvalidRequest(f"need: {str(key)[:60]!r} is no constraint.", next_step=f"There are: {_known()}.")
         if value is None or (value is False and name in ("tools", "schema", "fit")):
@@ -135,9 +137,10 @@ def _modalities(stated: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def check(candidate: Candidate, needs: Needs) -> dict[str, str]:
     """Return the needs that a model's facts do not meet, each with the reason.
 
-    Offers that do not meet them are taken out of the candidate.
+    Offers that do not meet them, or failed the router's last probe, are taken out of the candidate.
     """
     failed = {}
+    candidate.offers = [offer for offer in candidate.offers if offer.status != "error"]
     for name in needs.stated:
         reason = NEEDS[name](candidate, needs)
         if reason:

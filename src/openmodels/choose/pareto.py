@@ -13,6 +13,7 @@ from openmodels.catalog.record import ModelRecord
 from openmodels.choose import axes as axis_names, choosing, prices, ranking
 from openmodels.choose.axes import Axis, Value
 from openmodels.choose.scores import ScoreTable
+from openmodels.choose.selection import Selection
 from openmodels.errors import ErrorBoundary, InvalidRequest, MissingExtra
 from openmodels.settings import install_hint
 
@@ -201,7 +202,7 @@ def _title(axis: Axis) -> str:
 
 @ErrorBoundary()
 def pareto(
-    models: Iterable[str | ModelRecord],
+    models: Iterable[str | ModelRecord] | Selection,
     x: str = "price",
     y: str = "quality",
     *,
@@ -229,9 +230,8 @@ def pareto(
     parts = prices.read_ratio(ratio)
     boards = choosing.read_tables(tables)
     notes: list[str] = []
-    if not isinstance(models, str | ModelRecord) and isinstance(models, Iterable):
-        # The items of a Selection hold their records.
-        models = [item if isinstance(item, str) else getattr(item, "record", item) for item in models]
+    if isinstance(models, Selection):
+        models = [choice.record for choice in models]
     records, taken_as_is = choosing.read_models(models)
     candidates = choosing.gather(records, taken_as_is, boards, notes)
     axes = [axis_names.find_axis(name, candidates, notes) for name in names]
@@ -259,7 +259,7 @@ def pareto(
 
 
 async def apareto(
-    models: Iterable[str | ModelRecord],
+    models: Iterable[str | ModelRecord] | Selection,
     x: str = "price",
     y: str = "quality",
     *,

@@ -26,7 +26,7 @@ PREFIX = "score:"
 """How the names of axes that are benchmarks begin."""
 
 _LOWER_IS_BETTER = re.compile(r"(?:^|[^a-z])(?:perplexity|ppl|wer|cer|ter|loss|rmse|mae|mse|errors?|error[ _-]rate)$")
-_ID_COLUMNS = ("fullname", "model_id", "hub_id", "model_name", "model")
+_ID_COLUMNS = ("hub_id", "model_id", "fullname", "model_name", "model")
 _SCORE_COLUMN = re.compile(r"(.+)_score")
 
 
