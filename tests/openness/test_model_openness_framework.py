@@ -110,6 +110,13 @@ def test_a_paper_elsewhere_has_a_license_nobody_saw():
     assert "license was not seen" in parts["Technical report"].reason
 
 
+def test_the_research_paper_is_the_one_that_is_the_models_own():
+    links = [{"text": "technical report", "url": "https://arxiv.org/abs/2402.77777", "section": "Glow 7B"}]
+    method = "arxiv:1911.02150"
+    _, parts = judged(readme=page()["readme"] | {"links": links}, tags=[method])
+    assert "arXiv 2402.77777" in parts["Research paper"].reason
+
+
 def test_a_report_in_the_models_repository_is_under_its_license():
     links = [
         {"text": "code", "url": "https://github.com/acme/glow", "section": "Glow 7B"},

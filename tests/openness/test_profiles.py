@@ -95,6 +95,12 @@ class TestFramework:
         )
         assert "Technical report" in report.assessment.because[1]
 
+    def test_a_license_that_is_wanted_is_told_from_a_component(self):
+        because = Report.of(whole(library_name="transformers"), profile="mof-1.0").assessment.because
+        closed = Report.of(whole(cardData={"license": "llama2"}), profile="mof-1.0").assessment.because
+        assert "Technical report (its license)" in " ".join(because)
+        assert "Model parameters (Final) under an open license" in closed[0]
+
     def test_the_class_missed_is_named(self):
         report = Report.of(evidence(page(siblings=[], private=True)), profile="mof-1.0")
         assert report.grade == "Unclassified"

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import jsonschema
@@ -11,6 +12,7 @@ from made_up import evidence, page, whole
 import openmodels as om
 from openmodels import escaping
 from openmodels.errors import InvalidRequest
+from openmodels.openness.findings import Proof
 from openmodels.openness.report import Report, profiles, schema
 
 NASTY = page(
@@ -108,6 +110,25 @@ def test_an_unknown_profile_is_refused():
         om.openness("acme/Glow-7B", profile="mine")
     with pytest.raises(InvalidRequest):
         Report.of(whole()).using("mine")
+
+
+@pytest.mark.parametrize(("short", "name"), [("OSAID", "osaid-1.0"), ("mof", "mof-1.0"), ("eu", "eu-gpai")])
+def test_a_profile_is_found_without_its_version(short, name):
+    assert Report.of(whole()).using(short).profile == name
+
+
+def test_an_address_stands_once_and_the_rest_is_counted():
+    report = Report.of(whole())
+    proofs = tuple(Proof(f"https://example.org/{number}", f"look {number}") for number in (1, 2, 1, 3, 4, 5))
+    finding = replace(report["weights"], evidence=proofs)
+    report = replace(report, findings=report.findings | {"weights": finding})
+    text = report.to_text().partition("weights: open")[2]
+    assert text.count("https://example.org/1") == 1
+    assert "and 3 more" in text
+    row = next(line for line in report.to_markdown().splitlines() if line.startswith("| weights | ✔ open"))
+    assert row.count("example.org/1") == 1
+    assert "and 2 more" in row
+    assert "and 3 more" in report._repr_html_()
 
 
 def test_compare_and_the_async_twin(tmp_path):

@@ -21,7 +21,13 @@ _RANK = {Verdict.CLOSED: 0, Verdict.UNKNOWN: 0, Verdict.PARTIAL: 1, Verdict.OPEN
 
 @click.command()
 @click.argument("models", nargs=-1, metavar="MODEL...")
-@click.option("--profile", "-p", default=DEFAULT, show_default=True, help=f"{', '.join(PROFILES)}.")
+@click.option(
+    "--profile",
+    "-p",
+    default=DEFAULT,
+    show_default=True,
+    help=f"The definition to judge by: {', '.join(PROFILES)}; the version may be left out.",
+)
 @click.option("--evidence", type=click.Path(file_okay=False), help="Judge saved evidence, without network.")
 @click.option("--from-bom", type=click.Path(dir_okay=False), help="Judge what a CycloneDX or SPDX 3 file states.")
 @click.option("--save", type=click.Path(file_okay=False), help="Keep the evidence in this folder; continue from it.")

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from openmodels import licenses
+from openmodels import columns, licenses
 from openmodels.hub import card
 from openmodels.hub.model_names import split_repo_id
 from openmodels.hub.model_page import Gate, ModelPage, parse_gate, parse_license
@@ -305,7 +305,7 @@ class ModelEvidence(EvidencePage):
 
     def sentence_proof(self, sentence: str, length: int, *, url: str | None = None) -> Proof:
         """Return a sentence of the card, cut to a length, as a piece of evidence."""
-        return self.proof(f"the card says: {sentence[:length]}", "readme", url=url)
+        return self.proof(f"the card says: {columns.shorten(sentence, length)}", "readme", url=url)
 
 
 def _parse_links(readme: dict[str, Any]) -> list[Link]:

@@ -20,6 +20,7 @@ from openmodels.hub.model_names import split_repo_id
 from openmodels.licenses import LicenseTerms, find, most_restrictive
 from openmodels.licenses.table import OPEN_DATA
 from openmodels.openness.datasets import Access, DatasetUse, NamedDataset
+from openmodels.openness.evidence_pages import find_arxiv_ids
 from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Finding, Findings, Proof, Verdict
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.stated_licenses import find_binding_license
@@ -191,9 +192,9 @@ class _PlaceLicense:
     def covers(self, what: str, *evidence: Proof) -> ComponentStatus:
         """Return the status of a component that is released under this license."""
         if self.is_known:
-            reason = f"{what}, under {self.id or 'no license'} of {self.place}."
+            reason = f"{what}. License of {self.place}: {self.id or 'none'}."
             return ComponentStatus(True, reason, True, self.id, evidence)
-        return ComponentStatus(True, f"{what}; the license of {self.place} is not known.", evidence=evidence)
+        return ComponentStatus(True, f"{what}. License of {self.place}: not known.", evidence=evidence)
 
 
 class ComponentReader:
@@ -265,8 +266,8 @@ class ComponentReader:
         return ComponentStatus(None, "No results were seen; a report may hold them.")
 
     def _paper(self) -> ComponentStatus:
-        finding, papers = self.findings["technical_report"], self.model.papers
-        if papers and finding.verdict is OPEN:
+        finding = self.findings["technical_report"]
+        if finding.verdict is OPEN and (papers := find_arxiv_ids(finding.evidence[0].url)):
             reason = f"The paper arXiv {papers[0]}; its license was not seen."
             return ComponentStatus(True, reason, evidence=finding.evidence)
         if finding.verdict is CLOSED:

@@ -88,10 +88,12 @@ class Profile:
 
 
 def find_profile(name: str) -> str:
-    """Return the name of a profile; raise `InvalidRequest` where there is none."""
-    name = _ALIASES.get(str(name), name)
-    if str(name) not in PROFILES:
-        raise InvalidRequest(f"There is no profile {str(name)[:100]!r}.", next_step=f"Profiles: {', '.join(PROFILES)}.")
+    """Return the name of a profile: "osaid" is "osaid-1.0"; raise `InvalidRequest` where there is none."""
+    short_names = {profile.partition("-")[0]: profile for profile in PROFILES}
+    name = str(name)
+    name = _ALIASES.get(name) or short_names.get(name.lower(), name)
+    if name not in PROFILES:
+        raise InvalidRequest(f"There is no profile {name[:100]!r}.", next_step=f"Profiles: {', '.join(PROFILES)}.")
     return name
 
 
@@ -191,11 +193,17 @@ def _assess_mof(context: ModelContext, findings: Findings) -> _Result:
     because = []
     if best.next_level:
         at_best = "At best " if best.level != certain.level else ""
-        needs = f"{mof.LABELS[best.next_level]} needs: {', '.join(best.missing[best.next_level])}"
+        missing = [
+            f"{name} under an open license" if name in best.invalid else name for name in best.missing[best.next_level]
+        ]
+        needs = f"{mof.LABELS[best.next_level]} needs: {', '.join(missing)}"
         because.append(f"{at_best}{best.label}, because {needs}.")
     if certain.next_level and best.level != certain.level:
-        unshown = ", ".join(certain.missing[certain.next_level])
-        because.append(f"Not shown for {mof.LABELS[certain.next_level]}: {unshown}.")
+        unshown = [
+            f"{name} (its license)" if components[name].released else name
+            for name in certain.missing[certain.next_level]
+        ]
+        because.append(f"Not shown for {mof.LABELS[certain.next_level]}: {', '.join(unshown)}.")
     if best.level == certain.level:
         return certain.label, requirements, tuple(because)
     reached = certain.label if certain.level else "undetermined"

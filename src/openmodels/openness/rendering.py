@@ -24,6 +24,7 @@ _MEANING = (
 _MET_SIGNS = {True: "✔", False: "✘", None: "?"}
 _MET_WORDS = {True: "met", False: "not met", None: "not shown"}
 _MAX_LINKS = 3  # pieces of evidence that a table shows for a finding
+_MAX_LINK_COLUMNS = 60
 _SHOWN_PROOFS = 2  # pieces of evidence that the text shows for a finding or a demand
 _FINDING_HEADER = ("criterion", "verdict", "confidence", "why", "evidence")
 _DEMAND_HEADER = ("demand", "result", "why", "evidence")
@@ -60,9 +61,10 @@ def to_text(report: Report, terminal_columns: int | None = None) -> str:
     layout.add_findings([finding for finding in report if finding not in demanded])
     layout.title("What each profile still wants")
     for profile in PROFILES:
-        other = report.using(profile).assessment
-        layout.add(2, f"{profile}: {other.grade}")
-        for sentence in other.because or ("Nothing more.",):
+        assessment = report.using(profile).assessment
+        layout.add(2, f"{profile}: {assessment.grade}")
+        is_first = profile == report.profile and assessment.because
+        for sentence in ("As said at the top.",) if is_first else assessment.because or ("Nothing more.",):
             layout.add(6, sentence)
     for note in report.notes:
         layout.add(0, f"Note: {note}")
@@ -98,7 +100,7 @@ class _TextLayout:
             members = [requirement for requirement in requirements if requirement.group == group]
             if group:
                 needed = [requirement.met for requirement in members if requirement.required]
-                self.add(2, f"{group}: {needed.count(True)} of {len(needed)} of its own, {needed.count(None)} unknown")
+                self.add(2, f"{group}: {needed.count(True)} of {len(needed)} met, {needed.count(None)} unknown")
             for requirement in members:
                 optional = "" if requirement.required else " (optional)"
                 met = _MET_WORDS[requirement.met]
@@ -108,17 +110,19 @@ class _TextLayout:
     def add_legend(self) -> None:
         self.lines.append("")
         self.add(0, _MEANING)
+        self.add(0, "--json gives every piece of evidence.")
         if self.is_terminal and any(columns.CUT in line for line in self.lines):
             self.add(0, "… stands for a part left out: --markdown and --json give it whole.")
         self.add(0, DISCLAIMER)
 
     def _add_reason(self, reason: str, evidence: Sequence[Proof]) -> None:
         self.add(6, reason)
-        for proof in evidence[:_SHOWN_PROOFS]:
+        proofs = _distinct_places(evidence)
+        for proof in proofs[:_SHOWN_PROOFS]:
             # GitHub and the Hub take the first letters of a commit for the whole.
             self.add(6, _COMMIT.sub(r"\1", proof.url) if self.is_terminal else proof.url)
-        if len(evidence) > _SHOWN_PROOFS:
-            self.add(6, f"and {len(evidence) - _SHOWN_PROOFS} more")
+        if len(proofs) > _SHOWN_PROOFS:
+            self.add(6, f"and {len(proofs) - _SHOWN_PROOFS} more")
 
 
 def to_markdown(report: Report) -> str:
@@ -223,7 +227,7 @@ def _finding_rows(report: Report, escape: Callable[[str], str], link: _Link) -> 
             f"{VERDICT_SIGNS[finding.verdict]} {finding.verdict}{' (curated)' if finding.curated else ''}",
             "" if is_unknown else f"{finding.confidence:.2g}",
             escape(finding.reason),
-            link(finding.evidence[:_MAX_LINKS]),
+            link(finding.evidence),
         ]
 
 
@@ -234,24 +238,41 @@ def _demand_rows(report: Report, escape: Callable[[str], str], link: _Link) -> I
             escape(f"{where}{requirement.name}{'' if requirement.required else ' (optional)'}"),
             f"{_MET_SIGNS[requirement.met]} {_MET_WORDS[requirement.met]}",
             escape(requirement.reason),
-            link(requirement.evidence[:_MAX_LINKS]),
+            link(requirement.evidence),
         ]
 
 
+def _distinct_places(evidence: Iterable[Proof]) -> list[Proof]:
+    """Return the first proof of each address."""
+    by_url: dict[str, Proof] = {}
+    for proof in evidence:
+        by_url.setdefault(proof.url, proof)
+    return list(by_url.values())
+
+
 def _html_links(proofs: Sequence[Proof]) -> str:
-    return ", ".join(
-        f'<a href="{escaping.escape_html(url)}" rel="nofollow noopener">{escaping.escape_html(proof.what[:40])}</a>'
+    """Return links in HTML that say what was seen, and how many more there are."""
+    links = [
+        f'<a href="{escaping.escape_html(url)}" rel="nofollow noopener">{escaping.escape_html(what)}</a>'
         if (url := escaping.quote_https_url(proof.url))
-        else escaping.escape_html(f"{proof.what[:80]} ({proof.url})")
-        for proof in proofs
-    )
+        else escaping.escape_html(f"{what} ({proof.url})")
+        for proof in proofs[:_MAX_LINKS]
+        for what in (columns.shorten(proof.what, _MAX_LINK_COLUMNS),)
+    ]
+    return ", ".join(links + _count_rest(len(proofs)))
 
 
 def _markdown_links(proofs: Sequence[Proof], separator: str = ", ") -> str:
-    """Return a Markdown link for each proof, its number if the address is not https."""
-    return separator.join(
+    """Return a numbered Markdown link for each address, what was seen if it is not https, and how many more."""
+    proofs = _distinct_places(proofs)
+    links = [
         f"[{number}](<{url}>)"
         if (url := escaping.quote_https_url(proof.url))
-        else escaping.escape_markdown(f"{proof.what[:80]} ({proof.url})")
-        for number, proof in enumerate(proofs, 1)
-    )
+        else escaping.escape_markdown(f"{columns.shorten(proof.what, _MAX_LINK_COLUMNS)} ({proof.url})")
+        for number, proof in enumerate(proofs[:_MAX_LINKS], 1)
+    ]
+    return separator.join(links + _count_rest(len(proofs)))
+
+
+def _count_rest(count: int) -> list[str]:
+    return [f"and {count - _MAX_LINKS} more"] if count > _MAX_LINKS else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from openmodels import columns
 from openmodels.hub.model_names import family, mentions, normalize_name, same_owner
 from openmodels.openness import card_claims
 from openmodels.openness.criteria import criterion
@@ -65,7 +66,7 @@ def training_metrics(context: ModelContext) -> Judgement:
             reason = "The Hub shows TensorBoard logs of the training."
             return Judgement(OPEN, reason, "metrics.tensorboard", 0.8, (proof,))
         if sentence := card_claims.TRAINING_LOGS.first(model.sentences):
-            reason = f"The card points to public training logs: “{sentence[:160]}”"
+            reason = f"The card points to public training logs: “{columns.shorten(sentence, 160)}”"
             return Judgement(OPEN, reason, "metrics.said", 0.65, (model.sentence_proof(sentence, 200),))
     model = context.model
     if name := next((name for name in model.files if _CURVE.search(name)), ""):
@@ -86,7 +87,7 @@ def checkpoints(context: ModelContext) -> Judgement:
         steps = [name for name in model.refs if _STEP.search(name)]
         if len(steps) >= 2:
             proof = model.proof(f"branches {', '.join(steps[:3])}", "refs", url=f"{model.url}/tree/{steps[0]}")
-            reason = f"{len(steps)} branches hold checkpoints, as {steps[0]}."
+            reason = f"{len(steps)} branches hold checkpoints, such as {steps[0]}."
             return Judgement(OPEN, reason, "checkpoints.refs", 0.9, (proof,))
         on_hub = (link.url for link in model.links if link.host == "huggingface.co")
         url = next((url for url in on_hub if _CHECKPOINT_LINK.search(url)), "")
@@ -96,7 +97,7 @@ def checkpoints(context: ModelContext) -> Judgement:
             reason = "A repository of its own holds the checkpoints."
             return Judgement(OPEN, reason, "checkpoints.repository", 0.8, (proof,))
         if sentence := card_claims.CHECKPOINTS.first(model.sentences):
-            reason = f"The card speaks of checkpoints: “{sentence[:160]}”"
+            reason = f"The card speaks of checkpoints: “{columns.shorten(sentence, 160)}”"
             return Judgement(PARTIAL, reason, "checkpoints.said", 0.6, (model.sentence_proof(sentence, 200),))
     if context.model.refs_complete:
         proof = context.model.proof("no branch or tag is a checkpoint", "refs")
@@ -130,16 +131,16 @@ def technical_report(context: ModelContext) -> Judgement:
     papers = [paper for paper in model.papers if paper not in foreign_papers]
     own_words = card_claims.OWN_PAPER.first(model.sentences)
     if len(papers) == 1 and own_words:
-        reason = f"The card names the paper arXiv {papers[0]} as its own: “{own_words[:160]}”"
+        reason = f"The card names the paper arXiv {papers[0]} as its own: “{columns.shorten(own_words, 160)}”"
         return Judgement(OPEN, reason, "report.arxiv", 0.75, _paper_proofs(model, papers))
     contemporary = [paper for paper in papers if _came_with(model, paper)]
     if len(contemporary) == 1 and len(papers) <= _MAX_OWN_PAPERS and not reports and not context.foreign_base:
-        reason = f"Of the papers that it names, arXiv {contemporary[0]} alone is as new as the model."
+        reason = f"Of the papers that the card names, arXiv {contemporary[0]} alone is as new as the model."
         return Judgement(OPEN, reason, "report.arxiv", 0.6, _paper_proofs(model, contemporary))
     if papers or reports:
         named = [f"arXiv {paper}" for paper in papers] or [f"“{link.text}”" for link in reports]
         shown = ", ".join(named[:_MAX_OWN_PAPERS]) + (" and more" if len(named) > _MAX_OWN_PAPERS else "")
-        reason = f"The card names papers ({shown}); that one is its own is nowhere said."
+        reason = f"The card names {shown}; nothing seen says that one of them describes this model."
         missing = "the title or the authors of the model's own report"
         return unknown("report.others", reason, missing, evidence=_paper_proofs(model, papers))
     if model.card_seen:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from openmodels import columns
 from openmodels.hub.model_names import same_owner
 from openmodels.openness.criteria import criterion
 from openmodels.openness.datasets import DatasetUse
@@ -338,7 +339,7 @@ def _without_code(context: ModelContext, rule: str, kind: str) -> Judgement:
     links = tuple(repository.via for repository in context.repositories)
     denial = next(filter(_NO_CODE.search, model.sentences), "")
     if denial and rule != "evaluation_code" and not cut:
-        reason = f"No {kind} is published: “{denial[:200]}”"
+        reason = f"No {kind} is published: “{columns.shorten(denial, 200)}”"
         return Judgement(CLOSED, reason, f"{rule}.denied", 0.85, (model.sentence_proof(denial, 200), *links))
     submodules = [f"the files of {path} in {name}" for name in read for path in pages[name].submodules]
     if unread or cut or submodules:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from openmodels import columns
 from openmodels.hub.model_names import same_owner, split_repo_id
 from openmodels.openness import card_claims
 from openmodels.openness.criteria import criterion
@@ -127,7 +128,7 @@ def _judge(context: ModelContext, use: DatasetUse, datasets: list[NamedDataset],
     if shortfall := _find_shortfall(context, use, datasets, sentences):
         return shortfall
     is_checked = not unseen and all(dataset.page is not None and dataset.page.gated is False for dataset in public)
-    reason = f"{names}: public and named as the data.{_size_note(datasets, sentences, context.model.id)}"
+    reason = f"{names}: public and named as the data{_size_note(datasets, sentences, context.model.id)}."
     return Judgement(OPEN, reason, f"{rule}.public", 0.9 if is_checked else 0.75, proofs)
 
 
@@ -152,8 +153,9 @@ def _find_shortfall(
     if not further and not says_complete:
         further = card_claims.INCOMPLETE_DATA.first(sentences)
     if further:
-        reason = f"{names} can be had at least in part, but the card names more: “{further[:200]}”"
-        return Judgement(PARTIAL, reason, f"{rule}.incomplete", 0.8, (model.proof(further[:200], "readme"), *proofs))
+        further = columns.shorten(further, 200)
+        reason = f"{names} can be had at least in part, but the card names more: “{further}”"
+        return Judgement(PARTIAL, reason, f"{rule}.incomplete", 0.8, (model.proof(further, "readme"), *proofs))
     if barred := next((dataset for dataset in datasets if dataset.barrier), None):
         return Judgement(PARTIAL, f"{barred.id} {barred.barrier}.", f"{rule}.barred", 0.8, proofs)
     if sample := next((dataset for dataset in datasets if dataset.sample_sign), None):
@@ -183,12 +185,12 @@ def _find_unchecked(use: DatasetUse, datasets: list[NamedDataset]) -> str:
 
 
 def _size_note(datasets: list[NamedDataset], sentences: list[str], model_id: str) -> str:
-    """Return a sentence about sizes not seen, where the card claims tokens."""
+    """Return a clause about sizes not seen, where the card claims tokens."""
     unsized = [dataset.id for dataset in datasets if dataset.most_tokens(model_id) is None]
     claimed = card_claims.claimed_tokens(sentences)
     if claimed is None or not unsized:
         return ""
-    return f" Whether they hold the {format_count(claimed)} tokens that the card claims was not seen: size not known."
+    return f"; size not known, so the {format_count(claimed)} tokens that the card claims were not checked"
 
 
 def _unassigned_sentences(context: ModelContext, use: DatasetUse, sentences: list[str]) -> list[str]:
@@ -212,22 +214,24 @@ def _without_datasets(context: ModelContext, use: DatasetUse, rule: str, sentenc
     kind = "fine-tuning" if is_tuning else "training"
     unassigned = _unassigned_sentences(context, use, sentences)
     if sentence := card_claims.WITHHELD_DATA.first([*sentences, *unassigned]):
-        reason = f"The card gives no {kind} data: “{sentence[:200]}”"
+        reason = f"The card gives no {kind} data: “{columns.shorten(sentence, 200)}”"
         return Judgement(CLOSED, reason, f"{rule}.withheld", 0.9, (model.sentence_proof(sentence, 200),))
     if sentence := card_claims.DATA_ON_REQUEST.first([*sentences, *unassigned]):
-        reason = f"The {kind} data are given to those who ask: “{sentence[:200]}”"
+        reason = f"The {kind} data are given to those who ask: “{columns.shorten(sentence, 200)}”"
         return Judgement(PARTIAL, reason, f"{rule}.on-request", 0.7, (model.sentence_proof(sentence, 200),))
     if sentence := card_claims.COMPLETE_DATA.first(sentences):
-        reason = f"The card claims public {kind} data without naming a set that was found: “{sentence[:160]}”"
+        quote = columns.shorten(sentence, 160)
+        reason = f"The card claims public {kind} data without naming a set that was found: “{quote}”"
         proofs = (model.sentence_proof(sentence, 160),)
         return unknown(f"{rule}.claimed", reason, f"a link to the {kind} data", evidence=proofs)
     if not is_tuning and (judgement := _by_preparation_code(context)):
         return judgement
     if not is_tuning and (sentence := card_claims.find_named_corpora(sentences)):
-        reason = f"The card names public corpora, but not what was taken from them: “{sentence[:200]}”"
+        reason = f"The card names public corpora, but not what was taken from them: “{columns.shorten(sentence, 200)}”"
         return Judgement(PARTIAL, reason, "data.named-only", 0.5, (model.sentence_proof(sentence, 200),))
     if not is_tuning and (sentence := card_claims.VAGUE_DATA.first(sentences)):
-        reason = f"The card describes its training data without naming a set anybody could get: “{sentence[:200]}”"
+        quote = columns.shorten(sentence, 200)
+        reason = f"The card describes its training data without naming a set anybody could get: “{quote}”"
         return Judgement(CLOSED, reason, "data.vague", 0.75, (model.sentence_proof(sentence, 200),))
     front_matter_seen = model.known("cardData.datasets")
     if model.card_seen and (front_matter_seen or model.headings):

@@ -34,7 +34,7 @@ def license_of_weights(context: ModelContext) -> Judgement:
         is_guessed = binding.base is not None and not binding.base.stated
         verdict, confidence = (PARTIAL, 0.6) if is_guessed else (CLOSED, 0.95)
         demands = ", ".join(kind.replace("_", " ") for kind in terms.restrictions) or "terms of its own"
-        reason = f"The {binding.source} states {binding.detail or terms.id}, which is not open: {demands}."
+        reason = f"The {binding.source} states {binding.detail or terms.id}, which is not open; its terms: {demands}."
         return Judgement(verdict, reason, f"license.{terms.kind}", confidence, proofs)
     if not terms.osi_approved:
         reason = f"The {binding.source} states {terms.id}: free to use, but not approved by the OSI."
@@ -112,7 +112,8 @@ def license_all_parts(context: ModelContext) -> Judgement:
             return Judgement(PARTIAL, reason, "license_all_parts.mixed", 0.7, proofs)
     reason = "Of the parts seen, all are open."
     if parts:
-        reason = f"The weights and the {len(parts)} other parts seen are under open licenses."
+        others = "the other part" if len(parts) == 1 else f"the {len(parts)} other parts"
+        reason = f"The weights and {others} seen are under open licenses."
     return Judgement(OPEN, reason, "license_all_parts.open", 0.7, proofs)
 
 

@@ -77,7 +77,7 @@ def _find_lack(model: ModelEvidence, files: list[str], proofs: tuple[Proof, ...]
 def _weight_proofs(model: ModelEvidence, files: list[str]) -> tuple[Proof, ...]:
     proofs = []
     if files:
-        what = f"{len(files)} files of parameters, as {files[0]}"
+        what = f"{len(files)} files of parameters, such as {files[0]}"
         proofs.append(model.proof(what, "siblings", url=f"{model.url}/tree/main"))
     if model.parameters:
         proofs.append(model.proof(f"{model.parameters:,} parameters in safetensors files", "safetensors"))
