@@ -88,7 +88,11 @@ class Profile:
 
 
 def find_profile(name: str) -> str:
-    """Return the name of a profile: "osaid" is "osaid-1.0"; raise `InvalidRequest` where there is none."""
+    """Return the full name of a profile, whose version may be left out.
+
+    Raises:
+        InvalidRequest: No such profile.
+    """
     short_names = {profile.partition("-")[0]: profile for profile in PROFILES}
     name = str(name)
     name = _ALIASES.get(name) or short_names.get(name.lower(), name)
