@@ -263,7 +263,7 @@ def _html_links(proofs: Sequence[Proof]) -> str:
 
 
 def _markdown_links(proofs: Sequence[Proof], separator: str = ", ") -> str:
-    """Return a numbered Markdown link for each address, what was seen if it is not https, and how many more."""
+    """Return a numbered Markdown link for each address, and how many more there are."""
     proofs = _distinct_places(proofs)
     links = [
         f"[{number}](<{url}>)"
