@@ -251,6 +251,8 @@ TWINS = [
     (om, "fit", "afit"),
     (om, "choose", "achoose"),
     (om, "pareto", "apareto"),
+    (om, "lock", "alock"),
+    (om, "audit", "aaudit"),
     (om, "compare_openness", "acompare_openness"),
     (Backend, "run", "arun"),
     (om.Tool, "run", "arun"),

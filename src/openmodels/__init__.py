@@ -25,6 +25,8 @@ _NAMES = {
     "choose.choosing": ("achoose",),
     "choose.fit": ("afit", "fit"),
     "choose.fit_report": ("Fit",),
+    "choose.lock": ("aaudit", "alock", "audit", "lock"),
+    "choose.lock_reports": ("Audit", "Lock"),
     "choose.pareto": ("Pareto", "apareto", "pareto"),
     "choose.scores": ("ScoreTable", "read_table"),
     "choose.selection": ("Choice", "Selection"),
@@ -57,6 +59,7 @@ __all__ = [
     "AccessDenied",
     "AsyncBulk",
     "AsyncStream",
+    "Audit",
     "AuthenticationFailed",
     "Bulk",
     "BulkItem",
@@ -85,6 +88,7 @@ __all__ = [
     "InvalidRequest",
     "InvalidResponse",
     "LoadFailed",
+    "Lock",
     "MapOptions",
     "Message",
     "MissingExtra",
@@ -128,18 +132,22 @@ __all__ = [
     "Verdict",
     "WriteFailed",
     "__version__",
+    "aaudit",
     "achoose",
     "acompare_openness",
     "afit",
+    "alock",
     "aopenness",
     "apareto",
     "aproviders",
     "assistant",
+    "audit",
     "choose",
     "compare_openness",
     "family",
     "fit",
     "info",
+    "lock",
     "openness",
     "pareto",
     "providers",
@@ -165,6 +173,8 @@ if TYPE_CHECKING:
     from openmodels.choose.choosing import achoose
     from openmodels.choose.fit import afit, fit
     from openmodels.choose.fit_report import Fit
+    from openmodels.choose.lock import aaudit, alock, audit, lock
+    from openmodels.choose.lock_reports import Audit, Lock
     from openmodels.choose.pareto import Pareto, apareto, pareto
     from openmodels.choose.scores import ScoreTable, read_table
     from openmodels.choose.selection import Choice, Selection

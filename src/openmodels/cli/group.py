@@ -31,10 +31,17 @@ _COMMANDS = {
     "fit": "Show whether a model fits in memory.",
     "catalog": "Make and describe the index that is searched.",
     "models": "Show what is ready on this machine.",
+    "lock": "Write down what a project relies on of its models.",
+    "audit": "Compare a lock file with what holds now.",
     "openness": "Judge how open a model is, with evidence.",
     "version": "Show the versions of openmodels and its parts.",
 }
-_PLACES = {"map": "map:map_", "cost": "choose:cost", **{name: f"catalog:{name}" for name in ("search", "show", "tree")}}
+_PLACES = {
+    "map": "map:map_",
+    "cost": "choose:cost",
+    "audit": "lock:audit",
+    **{name: f"catalog:{name}" for name in ("search", "show", "tree")},
+}
 """Where a command is that is not the function of its name in the module of its name."""
 _ALTERNATIVES = {
     **dict.fromkeys(("ask", "complete", "generate", "prompt", "run", "talk"), "chat"),
