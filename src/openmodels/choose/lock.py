@@ -1,4 +1,4 @@
-"""`om.lock` and `om.audit`: keep what a project relies on of its models, and see what changed."""
+"""`om.lock` and `om.audit`: the state of a project's models, and its changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def lock(
     *,
     path: str | Path = DEFAULT_PATH,
 ) -> Lock:
-    """Write what holds now of the models that a project uses into a lock file.
+    """Write the state of the models that a project uses into a lock file.
 
     For each: revision, license, gating, openness verdicts, who serves it at what price, retirement and successor.
     `audit` compares the file with a later day.
@@ -75,7 +75,7 @@ def audit(path: str | Path = DEFAULT_PATH, *, price_rise: float | str | Decimal 
             does.
 
     Raises:
-        InvalidRequest: There is no lock file, it is damaged, another program's or newer, or `price_rise` is no share.
+        InvalidRequest: There is no lock file, it is damaged, another program's or newer, or `price_rise` is not a share.
     """
     return _audit(path, price_rise)
 
@@ -134,7 +134,7 @@ def _lock(models: Any, path: str | Path) -> Lock:
 
 
 def _audit(path: str | Path, price_rise: Any) -> Audit:
-    share = _read_share(price_rise)
+    accepted = _read_share(price_rise)
     locked, since = lock_file.read(path)
     changes: list[Change] = []
     unchecked: list[Unchecked] = []
@@ -156,7 +156,7 @@ def _audit(path: str | Path, price_rise: Any) -> Audit:
             reason = observation.failures.get(part, "")
             evidence.append(EvidenceAge(model_id, part, source.source, source.as_of, reason))
         unread = sorted({*after.unread} - {*before.unread})
-        for change in Comparison(before, after, share, since, today()).changes():
+        for change in Comparison(before, after, accepted, since, today()).changes():
             if change.is_worse and change.after == Verdict.UNKNOWN and unread:
                 # Evidence that could not be read is no evidence of a change.
                 reason = f"Pages could not be read this time: {', '.join(unread[:5])}."
@@ -167,7 +167,10 @@ def _audit(path: str | Path, price_rise: Any) -> Audit:
 
 
 def _without_older(before: LockedModel, after: LockedModel, observation: Observation) -> LockedModel:
-    """Return the state without kept parts that are older than the lock: they show no change since."""
+    """Return the state without kept parts that are older than the lock.
+
+    They show no change since.
+    """
     sources = dict(after.sources)
     for part, source in after.sources.items():
         locked = before.sources.get(part)
@@ -214,9 +217,9 @@ def _read_id(model: Any) -> str:
 def _read_share(value: Any) -> Decimal:
     text = str(value).strip()
     try:
-        share = Decimal(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-        if share.is_finite() and share >= 0 and not isinstance(value, bool):
-            return share
+        number = Decimal(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        if number.is_finite() and number >= 0 and not isinstance(value, bool):
+            return number
     except InvalidOperation:
         pass
-    raise InvalidRequest(f"price_rise: {text[:60]!r} is no share.", next_step='Write "10%" or 0.1.')
+    raise InvalidRequest(f"price_rise: {text[:60]!r} is not a share.", next_step='Write "10%" or 0.1.')

@@ -18,14 +18,14 @@ _OPENNESS = {Verdict.CLOSED: 0, Verdict.UNKNOWN: 0, Verdict.PARTIAL: 1, Verdict.
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One fact about a model that is not what it was.
+    """One fact about a model that differs from the lock file.
 
     Attributes:
         model: The model's id.
         field: The fact: "license", "gated", "available", "disabled", "id", "revision", "retires_on", "status",
             "successor", "openness.CRITERION", "offers.PROVIDER" and its "status", "price_in" and "price_out".
         before: What the lock file says; None where it had no such thing.
-        after: What holds now; None where there is no such thing any more.
+        after: What holds now; None where that thing has gone.
         is_worse: Whether the user of the model is worse off.
         successor: What to use in its place, where the vendor or the model's card names it.
     """
@@ -135,8 +135,8 @@ class Comparison:
             is_worse = other is not None and (has_passed or day is None or other < day)
             yield self._change("retires_on", day, f"{other}, passed" if has_passed else other, is_worse)
         if before.status != after.status:
-            ends = ("retired", "deprecat", "legacy", "retiring")
-            was, is_ending = (any(word in (status or "").lower() for word in ends)
+            end_words = ("retired", "deprecat", "legacy", "retiring")
+            was, is_ending = (any(word in (status or "").lower() for word in end_words)
                               for status in (before.status, after.status))  # fmt: skip
             is_worse = is_ending and (not was or "retired" in (after.status or "").lower())
             yield self._change("status", before.status, after.status, is_worse)
@@ -145,7 +145,7 @@ class Comparison:
 
 
 def _is_less_open(before: LockedLicense | None, after: LockedLicense | None) -> bool:
-    """Return whether a license is of a class less open, known no more, or restricts in more ways."""
+    """Return whether a license is less open, unknown now, or restricts in more ways."""
     old, new = (state.kind if state else LicenseClass.UNKNOWN for state in (before, after))
     order = list(LicenseClass)
     if old != new:
@@ -154,7 +154,10 @@ def _is_less_open(before: LockedLicense | None, after: LockedLicense | None) -> 
 
 
 def _license(license_: LockedLicense | None, other: LockedLicense | None) -> str | None:
-    """Return a license as text, with what it restricts where only that tells it from the other."""
+    """Return a license as text.
+
+    It has the restrictions where only they tell it from the other.
+    """
     if license_ is None:
         return None
     text = f"{license_.id} ({license_.kind})"

@@ -173,7 +173,7 @@ class Audit:
         yield "Evidence", self._age_lines()
 
     def _age_lines(self) -> Iterator[str]:
-        """Yield how old the evidence is: a line for all that was read now, one for each day of what was kept."""
+        """Yield how old the evidence is, a line for each day and reason."""
         days: dict[tuple[str, str], dict[str, list[str]]] = {}
         for item in self.evidence:
             if item.reason:

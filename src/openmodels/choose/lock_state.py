@@ -1,4 +1,4 @@
-"""The present state of models: read from the network, else from what is kept on this disk."""
+"""The present state of models, from the network or from what is kept here."""
 
 from __future__ import annotations
 
@@ -95,7 +95,10 @@ def _read_catalog(observation: Observation) -> ModelRecord | None:
 
 
 def _read_openness(observations: Mapping[str, Observation], on_hub: Mapping[str, str]) -> None:
-    """Read pages and verdicts of models on the Hub; of a model elsewhere that is there too, the verdicts."""
+    """Read pages and verdicts of models on the Hub.
+
+    Of a model of another catalog that is there too, the verdicts alone.
+    """
     if not on_hub:
         return
     failures: Mapping[str, OpenModelsError] = {}
@@ -191,7 +194,7 @@ def _of_provider(offer: HostedModel) -> LockedOffer:
 
 
 def _read_offers(observations: list[Observation]) -> None:
-    """Read who serves models of the Hub: the router's list, and the providers that their pages name."""
+    """Read who serves models of the Hub, from the router and from their pages."""
     if not observations:
         return
     listed: dict[str, list[Provider]] = {}
@@ -255,7 +258,10 @@ def _check_network() -> None:
 
 
 def _fill_from_kept(observation: Observation) -> None:
-    """Take parts that could not be read from an earlier look or the index; keep what was read."""
+    """Take what could not be read from an earlier look or the index.
+
+    What was read is kept for the next time.
+    """
     state = observation.state
     if observation.failures:
         kept, indexed = _read_kept(state.id), _read_indexed(state.id)

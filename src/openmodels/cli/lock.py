@@ -1,4 +1,4 @@
-"""`openmodels lock` and `openmodels audit`: what a project relies on, and what changed."""
+"""`openmodels lock` and `openmodels audit`: the lock file and its changes."""
 
 from __future__ import annotations
 
