@@ -75,7 +75,8 @@ def audit(path: str | Path = DEFAULT_PATH, *, price_rise: float | str | Decimal 
             does.
 
     Raises:
-        InvalidRequest: There is no lock file, it is damaged, another program's or newer, or `price_rise` is not a share.
+        InvalidRequest: The lock file is missing, damaged, newer or that of another program; or `price_rise` is not a
+            share.
     """
     return _audit(path, price_rise)
 
