@@ -12,7 +12,7 @@ from openmodels.catalog.index.codec import today
 from openmodels.catalog.record import ModelRecord
 from openmodels.catalog.sources import base as catalogs
 from openmodels.choose import lock_file
-from openmodels.choose.lock_changes import Change, Comparison
+from openmodels.choose.lock_changes import Change, StateComparison
 from openmodels.choose.lock_file import DEFAULT_PATH, PARTS, LockedModel
 from openmodels.choose.lock_reports import Audit, EvidenceAge, Lock, Unchecked
 from openmodels.choose.lock_state import Observation, observe
@@ -120,7 +120,7 @@ def _lock(models: Any, path: str | Path) -> Lock:
                 f"No catalog has {model_id}.", reference=model_id, next_step="Check the spelling, or lock without it."
             )
         if old:
-            changes += Comparison(old, state, Decimal(0), since, today()).changes()
+            changes += StateComparison(old, state, Decimal(0), since, today()).changes()
         states[model_id] = state
         unchecked += [Unchecked(model_id, part, reason) for part, reason in observation.failures.items()]
     lock_file.write(path, states, today())
@@ -157,7 +157,7 @@ def _audit(path: str | Path, price_rise: Any) -> Audit:
             reason = observation.failures.get(part, "")
             evidence.append(EvidenceAge(model_id, part, source.source, source.as_of, reason))
         unread = sorted({*after.unread} - {*before.unread})
-        for change in Comparison(before, after, accepted, since, today()).changes():
+        for change in StateComparison(before, after, accepted, since, today()).changes():
             if change.is_worse and change.after == Verdict.UNKNOWN and unread:
                 # Evidence that could not be read is no evidence of a change.
                 reason = f"Pages could not be read this time: {', '.join(unread[:5])}."

@@ -43,7 +43,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class StateComparison:
     """How two states of one model are compared.
 
     Attributes:
