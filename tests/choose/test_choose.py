@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -287,6 +288,29 @@ class TestNeeds:
         assert rejection.constraints == ("fit",)
 
     @pytest.mark.parametrize(
+        ("openness", "passed", "verdict", "reason"),
+        [
+            ("lesson", True, "closed", None),
+            ("osaid-1.0", False, "open", "openness: does not meet the profile osaid-1.0: training data"),
+            ("default", None, "open", "openness: is not shown to meet the profile default: training data"),
+            ("training_data", False, "open", None),
+            (["training_data", "default"], False, "open", "openness: does not meet the profile default: training data"),
+            ("training_data", True, "partial", "openness: training_data is partial: half of it"),
+        ],
+    )
+    def test_openness_takes_profiles_and_criteria(self, monkeypatch, openness, passed, verdict, reason):
+        from openmodels.openness import api
+
+        class FixedReport(dict):
+            unmet, grade = ("training data",), "open weights"
+
+        report = FixedReport(training_data=SimpleNamespace(verdict=verdict, reason="half of it"))
+        report.passed = passed
+        monkeypatch.setattr(api, "openness", lambda record, profile: report)
+        selection = om.choose(among=[self.CHAT], need={"openness": openness})
+        assert [item.failed for item in selection.rejected] == ([] if reason is None else [reason])
+
+    @pytest.mark.parametrize(
         ("arguments", "known"),
         [
             ({"need": {"licence": "mit"}}, "license_class"),
@@ -330,6 +354,7 @@ class TestPareto:
     def test_a_selection_can_be_charted(self):
         selection = om.choose(among=REAL)
         assert len(om.pareto(selection, x="price", y="quality")) == 2
+        assert ids(om.choose(among=selection, prefer={"price": 1}))[0] == SMALL
 
     def test_wrong_axes_are_refused(self):
         for axes in ({"x": "cost"}, {"x": "price", "y": "price"}, {"y": "score:"}):

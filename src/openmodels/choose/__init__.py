@@ -30,7 +30,7 @@ else:
             task: str | None = None,
             need: Mapping[str, Any] | None = None,
             prefer: Mapping[str, float] | None = None,
-            among: Iterable[str | ModelRecord] | None = None,
+            among: Iterable[str | ModelRecord] | Selection | None = None,
             ratio: str | tuple[float, float] | float = "3:1",
             tables: Iterable[str | Path | ScoreTable] = (),
         ) -> Selection:

@@ -35,7 +35,7 @@ def choose(
     task: str | None = None,
     need: Mapping[str, Any] | None = None,
     prefer: Mapping[str, float] | None = None,
-    among: Iterable[str | ModelRecord] | None = None,
+    among: Iterable[str | ModelRecord] | Selection | None = None,
     ratio: str | tuple[float, float] | float = prices.RATIO,
     tables: Iterable[str | Path | ScoreTable] = (),
 ) -> Selection:
@@ -55,8 +55,8 @@ def choose(
         prefer: The weight of each axis, 0 to leave it out: "quality", "price", "price_in", "price_out", "speed",
             "latency", "context", "parameters" (fewer are better), "downloads", "likes", "score:BENCHMARK". "quality" is
             the benchmark that most of the models have. Default: quality 0.5, price 0.3, speed 0.2.
-        among: Ids, records, or the results of a search; None searches the catalogs. Records in a list are taken as they
-            are; the others get the prices of today where the catalogs state none.
+        among: Ids, records, the results of a search or a `Selection`; None searches the catalogs. Records in a list are
+            taken as they are; the others get the prices of today where the catalogs state none.
         ratio: Input to output tokens in the blended price.
         tables: Files of leaderboards (parquet, CSV, JSON), or what `read_table` makes of one.
 
@@ -115,7 +115,7 @@ async def achoose(
     task: str | None = None,
     need: Mapping[str, Any] | None = None,
     prefer: Mapping[str, float] | None = None,
-    among: Iterable[str | ModelRecord] | None = None,
+    among: Iterable[str | ModelRecord] | Selection | None = None,
     ratio: str | tuple[float, float] | float = prices.RATIO,
     tables: Iterable[str | Path | ScoreTable] = (),
 ) -> Selection:
@@ -169,6 +169,8 @@ def read_models(among: Any) -> tuple[list[ModelRecord], set[str]]:
     """
     if isinstance(among, str | ModelRecord):
         among = [among]
+    elif isinstance(among, Selection):
+        among = [choice.record for choice in among]
     if not isinstance(among, Iterable):
         raise InvalidRequest(f"among: expected ids or records, not {type(among).__name__}.")
     records: dict[str, ModelRecord] = {}

@@ -19,6 +19,7 @@ from openmodels.settings import install_hint
 
 _WIDTH, _HEIGHT, _MARGIN = 640, 400, 56
 _TICKS = 5
+_FONT = 'font-family="sans-serif" font-size="11"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Pareto:
         horizontal = _Scale([point.x.number for point in self.points], _MARGIN, _WIDTH - _MARGIN)
         vertical = _Scale([point.y.number for point in self.points], _HEIGHT - _MARGIN, _MARGIN // 2)
         parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" font-size="11">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" {_FONT}>',
             f"<title>{escaping.escape_html(f'{self.y.label} by {self.x.label}')}</title>",
             f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>',
         ]
@@ -160,7 +161,8 @@ class Pareto:
             axes.scatter([p.x.number for p in listed], [p.y.number for p in listed], color=color)
         axes.plot([p.x.number for p in self.front], [p.y.number for p in self.front], "--", color="tab:blue")
         for point in self.front:
-            axes.annotate(escaping.escape_line(point.id.rpartition("/")[2]), (point.x.number, point.y.number))
+            name, place = escaping.escape_line(point.id.rpartition("/")[2]), (point.x.number, point.y.number)
+            axes.annotate(name, place, xytext=(5, 5), textcoords="offset points")
         axes.set(xlabel=_title(self.x), ylabel=_title(self.y))
         return axes
 
@@ -230,8 +232,6 @@ def pareto(
     parts = prices.read_ratio(ratio)
     boards = choosing.read_tables(tables)
     notes: list[str] = []
-    if isinstance(models, Selection):
-        models = [choice.record for choice in models]
     records, taken_as_is = choosing.read_models(models)
     candidates = choosing.gather(records, taken_as_is, boards, notes)
     axes = [axis_names.find_axis(name, candidates, notes) for name in names]
