@@ -36,8 +36,8 @@ def test_owners(first, second, expected):
 
 
 def test_each_declared_owner_has_a_source():
-    lines = [line.partition(": ") for line in model_names._ACCOUNTS.split("\n") if line]
-    assert all(len(accounts.split()) >= 2 for accounts, _, _ in lines)
-    assert all(source.startswith("https://") for _, _, sources in lines for source in sources.split() or [""])
-    accounts = [account for line in lines for account in line[0].split()]
+    organisations = model_names._ACCOUNTS
+    assert all(len(accounts) >= 2 for accounts in organisations.values())
+    assert all(source.startswith("https://") for sources in organisations for source in sources.split() or [""])
+    accounts = [account for listed in organisations.values() for account in listed]
     assert len(accounts) == len(set(accounts)), "an account is one owner's"

@@ -6,9 +6,11 @@ whether two names belong together.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from importlib.resources import files
 
 _PIECES = re.compile(r"[^\W_]+(?:\.\d+[^\W_]*)*")
 _RUNS = re.compile(r"\d+(?:\.\d+)*|[^\W\d_]+")
@@ -166,33 +168,9 @@ def same_owner(first: str, second: str) -> bool:
     return bool(first) and (first == second or _ORGANISATION.get(first, first) == _ORGANISATION.get(second, second))
 
 
-# Each line: the accounts of one organisation on the Hub and on GitHub, in lower case, and the page that shows it: a
-# profile or README on one site that links the account on the other, an account that the Hub redirects to another, or
-# one in which Hugging Face itself keeps an organisation's models "from before the Hub".
-_ACCOUNTS = """
-facebook meta-llama facebookresearch facebookai: https://huggingface.co/facebook https://huggingface.co/FacebookAI
-google google-deepmind google-research google-bert: https://huggingface.co/google https://huggingface.co/google-bert
-openai openai-community: https://huggingface.co/openai-community
-qwen qwenlm: https://github.com/QwenLM/Qwen
-nvidia nvidia-nemo nvlabs: https://github.com/NVIDIA
-bigcode bigcode-project: https://github.com/bigcode-project/starcoder
-bigscience bigscience-workshop: https://github.com/bigscience-workshop/bigscience
-huggingface huggingfacetb huggingfaceh4 huggingfacefw huggingfacem4: https://github.com/huggingface
-openassistant laion-ai: https://github.com/LAION-AI/Open-Assistant
-stabilityai stability-ai: https://github.com/Stability-AI/StableLM
-databricks mosaicml: https://huggingface.co/mosaicml
-cohereforai coherelabs cohere-ai: https://huggingface.co/CohereForAI
-zai-org thudm: https://huggingface.co/THUDM
-tencent tencentarc: https://github.com/TencentARC
-ibm ibm-granite: https://huggingface.co/ibm-granite
-m-a-p multimodal-art-projection: https://github.com/multimodal-art-projection/YuE
-"""
-_ORGANISATION = {
-    account: source
-    for accounts, _, source in (line.partition(": ") for line in _ACCOUNTS.splitlines())
-    for account in accounts.split()
-}
-"""The pages that show it, by account."""
+_ACCOUNTS = json.loads((files("openmodels.hub") / "accounts.json").read_text(encoding="utf-8"))["accounts"]
+_ORGANISATION: dict[str, str] = {account: source for source, accounts in _ACCOUNTS.items() for account in accounts}
+"""The pages that show an account's organisation, by account."""
 
 
 def accounts_of(account: str) -> tuple[str, ...]:

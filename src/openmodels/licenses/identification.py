@@ -8,10 +8,12 @@ each word beside a license must belong to a class of `extra_words.HARMLESS`, or 
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.resources import files
 
 from openmodels.licenses import table
 from openmodels.licenses.expressions import find
@@ -22,77 +24,8 @@ from openmodels.licenses.templates import Word, compare, find_nearest, split_wor
 
 LONGEST = 100_000  # characters of a text that are looked at; a text of so many was cut
 
-# Title -> id in the license table, of restrictive licenses alone: a title opens nothing. Order matters: the more
-# special title stands first.
-_TITLES: tuple[tuple[str, str], ...] = (
-    (r"llama\s*4 community license|llama 4 version", "llama4"),
-    (r"llama\s*3\.3 community license|llama 3\.3 version", "llama3.3"),
-    (r"llama\s*3\.2 community license|llama 3\.2 version", "llama3.2"),
-    (r"llama\s*3\.1 community license|llama 3\.1 version", "llama3.1"),
-    (r"meta llama 3 community license|llama 3 community license|meta llama 3 version", "llama3"),
-    (r"llama 2 community license|llama 2 version release date", "llama2"),
-    (r"llama license agreement|meta research license for llama", "llama1"),
-    (r"gemma (?:terms of use|prohibited use policy)|\bgemma model derivatives", "gemma"),
-    (r"bigscience rail license|bigscience.{0,20}bloom.{0,20}rail", "bigscience-bloom-rail-1.0"),
-    (r"bigscience open\s?rail-?m", "bigscience-openrail-m"),
-    (r"bigcode open\s?rail-?m", "bigcode-openrail-m"),
-    (r"creativeml open rail\s?\+\+-?m", "openrail++"),
-    (r"creativeml open\s?rail-?m", "creativeml-openrail-m"),
-    (r"stability ai non-?commercial research community license", "stabilityai-nc-research"),
-    (r"stability ai community license", "stabilityai-ai-community"),
-    (r"flux\.?1?.{0,20}non-?commercial license", "flux-1-dev-non-commercial-license"),
-    (r"tongyi qianwen research license", "tongyi-qianwen-research"),
-    (r"tongyi qianwen license", "tongyi-qianwen"),
-    (r"qwen research license", "qwen-research"),
-    (r"qwen license agreement", "qwen"),
-    (r"deepseek license agreement|deepseek model license", "deepseek"),
-    (r"falcon 180b tii license", "falcon-180b-license"),
-    (r"falcon 2 11b tii license", "falcon-2-11b-license"),
-    (r"falcon.{0,8} tii license|tii falcon llm license|falcon-?llm license", "falcon-llm-license"),
-    (r"nvidia open model license", "nvidia-open-model-license"),
-    (r"databricks open model license", "databricks-open-model-license"),
-    (r"exaone ai model license", "exaone"),
-    (r"open aleph license", "open-aleph-1.0"),
-    (r"tencent hunyuan.{0,30}community license", "tencent-hunyuan-community"),
-    (r"chatglm[\w.-]{0,40} license", "chatglm-6b"),
-    (r"yi series models (?:community )?license", "yi-license"),
-    (r"mistral ai non-production license", "mnpl"),
-    (r"mistral ai research license", "mrl"),
-    (r"jamba open model license", "jamba-open-model-license"),
-    (r"apple machine learning research model license", "apple-amlr"),
-    (r"fair noncommercial research license", "fair-noncommercial-research-license"),
-    (r"opt-175b license", "opt-175b"),
-    (r"impact license.{0,40}medium risk", "impact-license-medium-risk"),
-    (r"impact license.{0,40}low risk", "impact-license-low-risk"),
-    (r"microsoft research license", "msrla"),
-    (r"fair ai public license", "fair-ai-public-1.0-sd"),
-    (r"modified mit license|prominently display .{0,60} on the user interface", "modified-mit"),
-    (r"lfm open license", "lfm1.0"),
-    (r"qwen community license", "qwen-community"),
-    (r"qwen ?3\.8-?max license", "qwen3.8-max"),
-    (r"glm-?130b license", "glm-130b"),
-    (r"minimax community license", "minimax-community"),
-    (r"minimax model license", "minimax-model-license"),
-    (r"minimax non-?commercial license", "minimax-non-commercial"),
-    (r"kimi[ -]?k3 license", "kimi-k3"),
-    (r"tencent hy\b.{0,30}community license", "tencent-hy-community"),
-    (r"hyperclova ?x seed.{0,20}license", "hyperclovax-seed"),
-    (r"plamo community license", "plamo-community-license"),
-    (r"xai community license", "xai-community"),
-    (r"krea 2 community license", "krea-2-community-license"),
-    (r"ideogram non-?commercial model agreement", "ideogram-non-commercial"),
-    (r"flux(?: \[dev\])? non-?commercial license", "flux-non-commercial-license"),
-    (r"ltxv open weights license", "ltxv-open-weights-license"),
-    (r"seamless licensing agreement", "seamless-license"),
-    (r"fish audio research license", "fish-audio-research-license"),
-    (r"tabpfn-?[\d.]+ license", "tabpfn-2.6-license"),
-    (r"alphagenome model terms", "alphagenome-terms"),
-    (r"nvidia source code license-nc", "nvidia-source-code-license-nc"),
-    (r"nexa ai license agreement", "nexa-license"),
-    (r"bilibili model use license", "bilibili-license"),
-    (r"playground v2(?:\.\d)? community license", "playground-v2-community"),
-)
-_TITLE_PATTERNS = [(re.compile(rf"\b(?:{pattern})", re.IGNORECASE), name) for pattern, name in _TITLES]
+_TABLE = json.loads((files("openmodels.licenses") / "titles.json").read_text(encoding="utf-8"))
+_TITLE_PATTERNS = [(re.compile(rf"\b(?:{pattern})", re.IGNORECASE), name) for pattern, name in _TABLE["titles"].items()]
 
 # The law holds without a license, and a wish binds nobody.
 _ASKS_NOTHING = re.compile(
@@ -101,29 +34,6 @@ _ASKS_NOTHING = re.compile(
 )
 _HEADING = re.compile(r"[\W_]*(?:[\w.-]+[\W_]+){0,8}(?i:polic(?:y|ies)|usage|use)[\W_]*")
 _SHORTEST_LICENSE = 20  # words; a shorter passage holds no license of its own
-# Published texts that differ by some words from their SPDX templates: the digest of their words.
-_PUBLISHED = {
-    "62f93b5e3e5d501c56bcf444db1d653a": "AAL",
-    "c8002b893b1f63e0ab643ba51a7c8629": "AFL-2.1",
-    "4ccd1271f3ca6faae45d9bcf304ed88c": "Apache-1.1",
-    "d65a594bfccb1532df1fcdd1a0faa713": "BSD-3-Clause-LBNL",
-    "0acff448a17d70e938c3560cc4f6fc96": "CC-BY-2.0",
-    "597dde3d240dcf2758ff9dbd270e30fa": "CC-BY-2.5",
-    "f5b6f9b90eb2e11c749a9e3416e86dde": "CECILL-2.1",
-    "1605aeb24ebad6cf6f553925b3191481": "EPL-2.0",
-    "ec5993c694999dbfb4c357bfa1e11f88": "EUPL-1.1",
-    "6eb190f4d50314864a73d22ef9df8813": "EUPL-1.2",
-    "86c0a7e98424b690e1627840371d4247": "Motosoto",
-    "b329cc236acd95269fe145e38607e55f": "NCSA",
-    "0db6f99f3ee5651d513a4e4225bb7a26": "NTP",
-    "3a036942b443d0019be97507efad0eeb": "OCLC-2.0",
-    "5fab9aa39b44d11aacdbfc778de4cf2c": "OLFL-1.3",
-    "032dff455a84800385b31f7a3fb38fe1": "OSET-PL-2.1",
-    "288a1597058c0c14857a6c28b32fd3e2": "PDDL-1.0",
-    "b4246e3e414672aac5089569e5a54373": "Python-2.0.1",
-    "964e0470798a917c69e096a25ed1e17c": "RPL-1.5",
-    "87099ecf98276211202f3e644a02463c": "RPSL-1.0",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +81,7 @@ def identify(text: str) -> IdentifiedLicense:
     if exact and not conditions:
         terms = most_restrictive(map(find, exact))
         return IdentifiedLicense(terms or find(exact[0]), "text")
-    if (published := _PUBLISHED.get(_digest(text))) is not None:
+    if (published := _TABLE["published"].get(_digest(text))) is not None:
         return IdentifiedLicense(find(published), "text")
     nearest, missing = exact[0] if exact else "", 0
     # A few words of a license, as of its short notice, do not name a text that is mostly others.

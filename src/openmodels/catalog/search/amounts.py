@@ -6,10 +6,12 @@ mean; what is left is read word by word.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from importlib.resources import files
 from typing import Any
 
 from openmodels.catalog.query import Range, parse_number
@@ -61,33 +63,8 @@ _OWN_MACHINE = re.compile(
     rf"|{_RUNS}{_ON}\b(?:locally|on[- ]device|local(?: machine| computer| use)?)\b"
 )
 
-# Gigabytes of memory of what people name instead of an amount, by the makers' pages; of several sizes the least.
-_DEVICES = """
-4: gtx 1650, gtx 1050 ti, phone, smartphone, mobile phone, mobile, iphone, android
-6: gtx 1060, gtx 1660, rtx 2060
-8: gtx 1070, gtx 1080, rtx 2070, rtx 2080, rtx 3050, rtx 3060 ti, rtx 3070, rtx 4060, rtx 4060 ti, rtx 5060,
-8: rx 580, rx 6600, rx 6600 xt, rx 7600, arc a750, jetson orin nano, raspberry pi, raspberry pi 4, raspberry pi 5
-10: rtx 3080
-11: gtx 1080 ti, rtx 2080 ti
-12: rtx 3060, rtx 3080 ti, rtx 4070, rtx 4070 ti, rtx 5070, rx 6700 xt, rx 7700 xt, arc b580
-16: rtx 4080, rtx 5060 ti, rtx 5080, rtx 5070 ti, rx 6800, rx 6800 xt, rx 7800 xt, rx 9070, rx 9070 xt, arc a770
-16: tesla t4, t4, p100, v100, google colab, colab, laptop
-20: rx 7900 xt
-24: rtx 3090, rtx 3090 ti, rtx 4090, a10, a10g, l4, rx 7900 xtx, titan rtx, consumer gpu
-32: rtx 5090
-40: a100
-48: rtx a6000, a6000, a40, l40, l40s
-80: h100
-96: rtx pro 6000
-128: dgx spark, strix halo
-141: h200
-192: b200, mi300x
-"""
-_DEVICE_GB = {
-    name: int(size)
-    for size, names in (line.rstrip(",").split(": ") for line in _DEVICES.strip().splitlines())
-    for name in names.split(", ")
-}
+_DEVICES = json.loads((files("openmodels.catalog.search") / "devices.json").read_text(encoding="utf-8"))["devices"]
+_DEVICE_GB = {name: int(size) for size, names in _DEVICES.items() for name in names}
 # People leave out the maker's letters: "a 3060".
 _DEVICE_GB |= {name[4:]: size for name, size in _DEVICE_GB.items() if re.fullmatch(r"[gr]tx \d{4}(?: ti)?", name)}
 _DEVICE_NAMES = "|".join(name.replace(" ", " ?") for name in sorted(_DEVICE_GB, key=len, reverse=True))

@@ -6,11 +6,13 @@ and it may change. A failure here is reported and never stops the other catalogs
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
 from collections.abc import Iterator, Mapping
 from datetime import date
+from importlib.resources import files
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -39,38 +41,9 @@ _NAME = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
 _ASSET = re.compile(r"azureml://registries/([^/]+)/models/([^/]+)")
 _LINK = re.compile(r"https://[^\s<>()\"'\x00-\x1f]+")
 
-
-# Azure's name in lower case -> hub id: models whose publisher is the same in both catalogs and which
-# Azure lists without their hub id. Source: the names in Azure/azureml-assets and the Hub.
-ALIASES = {
-    "azureml-meta/llama-2-7b": "meta-llama/Llama-2-7b-hf",
-    "azureml-meta/llama-2-7b-chat": "meta-llama/Llama-2-7b-chat-hf",
-    "azureml-meta/llama-2-13b": "meta-llama/Llama-2-13b-hf",
-    "azureml-meta/llama-2-13b-chat": "meta-llama/Llama-2-13b-chat-hf",
-    "azureml-meta/llama-2-70b": "meta-llama/Llama-2-70b-hf",
-    "azureml-meta/llama-2-70b-chat": "meta-llama/Llama-2-70b-chat-hf",
-    "azureml-meta/meta-llama-3.1-8b-instruct": "meta-llama/Llama-3.1-8B-Instruct",
-    "azureml-meta/llama-3.3-70b-instruct": "meta-llama/Llama-3.3-70B-Instruct",
-    "azureml/phi-4": "microsoft/phi-4",
-    "azureml/phi-4-mini-instruct": "microsoft/Phi-4-mini-instruct",
-    "azureml/phi-3-mini-4k-instruct": "microsoft/Phi-3-mini-4k-instruct",
-    "azureml/phi-3-mini-128k-instruct": "microsoft/Phi-3-mini-128k-instruct",
-    "azureml/microsoft-phi-2": "microsoft/phi-2",
-    "azureml-openai-oss/gpt-oss-120b": "openai/gpt-oss-120b",
-    "azureml-openai-oss/gpt-oss-20b": "openai/gpt-oss-20b",
-    "azureml-deepseek/deepseek-r1": "deepseek-ai/DeepSeek-R1",
-    "azureml-deepseek/deepseek-v3": "deepseek-ai/DeepSeek-V3",
-}
-
-# Hub ids from before organisations, which Azure still states, and the account that holds them now.
-_LEGACY = """
-openai-community: gpt2 gpt2-medium gpt2-large gpt2-xl
-distilbert: distilgpt2 distilbert-base-uncased
-google-bert: bert-base-uncased bert-base-cased bert-large-uncased
-FacebookAI: roberta-base roberta-large
-google-t5: t5-small t5-base t5-large
-"""
-LEGACY = {name: f"{account}/{name}" for account, names in vocabulary.read_table(_LEGACY) for name in names.split()}
+_NAMES = json.loads((files("openmodels.catalog.sources") / "azure_names.json").read_text(encoding="utf-8"))
+ALIASES: dict[str, str] = _NAMES["aliases"]  # Azure's name in lower case -> hub id
+LEGACY = {name: f"{account}/{name}" for account, names in _NAMES["legacy"].items() for name in names}
 
 
 @register
