@@ -123,6 +123,11 @@ def normalize_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
+def strip_version(name: str) -> str:
+    """Return the normalized name without figures at its end ("thepile")."""
+    return normalize_name(name).rstrip("0123456789")
+
+
 def split_words(name: str) -> list[str]:
     """Split a repository's name into its words, a glued "Chat" or "Instruct" apart."""
     parts: list[str] = []

@@ -98,6 +98,7 @@ _OPEN_NAME = re.compile(
     r"|bsd[- ][23](?:[- ]clause)?|openmdw[- ]1\.[01]"
     r"|gpl-?v?3(?:\.0)?|lgpl-?v?3(?:\.0)?|mpl[- ]2\.0|cc[- ]by(?:[- ]sa)?[- ]4\.0|cc0(?:[- ]1\.0)?)(?![\w-])"
 )
+_TITLE_WORDS = frozenset({"the", "license", "licence", "agreement", "terms", "of", "use", "this"})
 _UNDER = re.compile(
     r"(?i)\blicen[cs]|\bunder\b|许可|許可|协议|授权|ライセンス|라이선스|lizenz|licencia|licença|licenza|lisens"
 )
@@ -176,16 +177,7 @@ def _names(clause: str) -> Iterator[tuple[LicenseTerms, int]]:
 
 def _has_own_name(name: str) -> bool:
     """Return whether a title has words beside "Model License" and the like."""
-    words = set(re.findall(r"[a-z\d]+", name.lower())) - {
-        "the",
-        "license",
-        "licence",
-        "agreement",
-        "terms",
-        "of",
-        "use",
-        "this",
-    }
+    words = set(re.findall(r"[a-z\d]+", name.lower())) - _TITLE_WORDS
     return bool(words) and not words <= _standard_words()
 
 

@@ -16,14 +16,14 @@ import unicodedata
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote
 
 from openmodels import files
 from openmodels.errors import InvalidRequest
 from openmodels.hub import untrusted_fields as fields
 from openmodels.openness.evidence import LARGEST_FILE, Evidence
-from openmodels.openness.evidence_pages import ID, items
+from openmodels.openness.evidence_pages import ID, items, objects
 
 _Page = dict[str, Any]
 _NAMESPACE = uuid.UUID("5c6f7a4e-90c4-5b0c-8d2e-626f6d726561")
@@ -155,7 +155,7 @@ class _BomReader:
     def license_texts(self, component: _Page) -> dict[str, str]:
         """Return the license texts of a component of CycloneDX, by file name."""
         texts = {}
-        for place, entry in enumerate(_objects(component.get("licenses")), 1):
+        for place, entry in enumerate(objects(component.get("licenses")), 1):
             text = fields.mapping(fields.mapping(entry.get("license")).get("text"))
             content = str(text.get("content") or "")
             if text.get("encoding") == "base64":
@@ -197,7 +197,7 @@ class _CycloneReader(_BomReader):
         components = list(_components([metadata.get("component"), *items(self.content.get("components"))]))
         self.by_reference = {str(entry.get("bom-ref")): entry for entry in components if entry.get("bom-ref")}
         models = [entry for entry in components if entry.get("type") == _MODEL_TYPE]
-        component = self.choose(models, model, _objects(metadata.get("component")))
+        component = self.choose(models, model, objects(metadata.get("component")))
         self.note_unread("the bill", _unread(self.content, _BILL_FIELDS))
         self.note_unread("the model's fields", _unread(component, _MODEL_FIELDS))
         card = fields.mapping(component.get("modelCard"))
@@ -239,7 +239,7 @@ class _CycloneReader(_BomReader):
                         "text": str(entry.get("comment") or entry.get("type")),
                         "section": "",
                     }
-                    for entry in _objects(component.get("externalReferences"))
+                    for entry in objects(component.get("externalReferences"))
                 ],
                 "claims": list(_claims(component.get("description"), considerations.get("technicalLimitations"))),
             },
@@ -251,7 +251,7 @@ class _CycloneReader(_BomReader):
         reference = _reference(component)
         needed = [
             str(name)
-            for entry in _objects(self.content.get("dependencies"))
+            for entry in objects(self.content.get("dependencies"))
             if reference and str(entry.get("ref")) == reference
             for name in items(entry.get("dependsOn"))
         ]
@@ -261,7 +261,7 @@ class _CycloneReader(_BomReader):
         """Return the licenses of a component as the front matter of a card states them."""
         stated: list[str] = []
         link = None
-        for entry in _objects(component.get("licenses")):
+        for entry in objects(component.get("licenses")):
             license_ = fields.mapping(entry.get("license"))
             name = license_.get("id") or license_.get("name") or entry.get("expression")
             link = license_.get("url") or link
@@ -274,7 +274,7 @@ class _CycloneReader(_BomReader):
 
         Return the ids of the direct ones.
         """
-        ancestors = _objects(fields.mapping(component.get("pedigree")).get("ancestors"))
+        ancestors = objects(fields.mapping(component.get("pedigree")).get("ancestors"))
         ancestors += [entry for entry in self._needed_by(component) if entry.get("type") == _MODEL_TYPE]
         names = []
         for entry in ancestors:
@@ -295,7 +295,7 @@ class _CycloneReader(_BomReader):
         self.note_unread(
             f"the data set {component.get('name')}", _unread(component, {**_DATA_FIELDS, "contents": None})
         )
-        data = [component, *_objects(component.get("data"))]
+        data = [component, *objects(component.get("data"))]
         urls = [str(fields.mapping(entry.get("contents")).get("url")) for entry in data]
         matches = list(filter(None, map(_DATASET_URL.match, urls)))
         terms = self._licenses(component)
@@ -309,7 +309,7 @@ class _CycloneReader(_BomReader):
 
 class _SpdxReader(_BomReader):
     def __init__(self, name: str, content: _Page) -> None:
-        graph = _objects(content["@graph"])
+        graph = objects(content["@graph"])
         self.elements = {_reference(entry) or f"_:unnamed-{place}": entry for place, entry in enumerate(graph)}
         self.relationships = [
             entry for entry in graph if _kind(entry) in ("Relationship", "LifecycleScopedRelationship")
@@ -435,7 +435,7 @@ class _SpdxReader(_BomReader):
             for target in self._license_targets(package)
         ]
         # An expression names the elements that hold its own licenses by addresses.
-        mapped = [entry for element in elements for entry in _objects(element.get("simplelicensing_customIdToUri"))]
+        mapped = [entry for element in elements for entry in objects(element.get("simplelicensing_customIdToUri"))]
         elements += [self.elements.get(str(entry.get("value")), {}) for entry in mapped]
         texts = [str(element.get("simplelicensing_licenseText") or "") for element in elements]
         return {f"LICENSE-{place}.txt": text for place, text in enumerate(texts, 1) if text}
@@ -475,7 +475,7 @@ class _SpdxReader(_BomReader):
 
 def _components(entries: Iterable[Any]) -> Iterator[_Page]:
     """Yield components and those within them."""
-    for entry in _objects(list(entries)):
+    for entry in objects(list(entries)):
         yield entry
         yield from _components(items(entry.get("components")))
 
@@ -552,7 +552,7 @@ def _claims(*texts: Any) -> Iterator[dict[str, str]]:
 
 def _unread(part: Any, known: Mapping[str, Any], above: str = "") -> Iterator[str]:
     """Yield the dotted names of fields that are not among the known ones."""
-    for entry in _objects(part):
+    for entry in objects(part):
         for name, value in entry.items():
             if name not in known:
                 yield above + name
@@ -563,7 +563,3 @@ def _unread(part: Any, known: Mapping[str, Any], above: str = "") -> Iterator[st
 def _kind(entry: _Page) -> str:
     """Return the type of an element of SPDX without its profile: "AIPackage"."""
     return str(entry.get("type") or entry.get("@type") or "").rpartition("_")[2].rpartition("/")[2]
-
-
-def _objects(value: Any) -> list[_Page]:
-    return [cast("_Page", entry) for entry in items(value) if isinstance(entry, dict)]

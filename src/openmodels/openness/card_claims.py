@@ -179,8 +179,7 @@ _TRAINED_ON = Claim(
     r"\b(?:pre-?)?trained\b|\b(?:pre-?)?training (?:data|corpus|corpora|sets?|mix\w*|tokens|sources)"
     r"|\btraining[- ]data|\bdata (?:sequence|mix\w*)\b|\bpre-?training\b.{0,30}\bdata\b",
 )
-
-
+_NOTHING = Claim(r"(?!)")
 _CONTINUED = re.compile(
     rf"(?i)\b(?:{_DATA_NOUN}|pages|crawl\w*|tokens)\b|^(?:the (?:rest|remainder|remaining|other)|in addition"
     rf"|additionally"
@@ -193,34 +192,26 @@ _OTHER_TOPIC = re.compile(
 
 
 def training_data_sentences(sentences: Iterable[str]) -> list[str]:
-    """Return the sentences about what a model was (pre-)trained on.
-
-    What the sentences right after one of them say of data belongs to it: "The rest are licensed books."
-    """
-    selected, goes_on = [], False
-    for text in sentences:
-        is_tuning = TUNING.matches(text)
-        goes_on = not is_tuning and (
-            _TRAINED_ON.matches(text) or (goes_on and bool(_CONTINUED.search(text)) and not _OTHER_TOPIC.search(text))
-        )
-        if goes_on:
-            selected.append(text)
-    return selected
+    """Return the sentences about what a model was (pre-)trained on."""
+    return _select_with_following(_TRAINED_ON, sentences, unless=TUNING)
 
 
 def tuning_data_sentences(sentences: Iterable[str]) -> list[str]:
-    """Return the sentences about what a model was fine-tuned on.
+    """Return the sentences about what a model was fine-tuned on."""
+    return _select_with_following(TUNING_DATA, sentences, ends=_TRAINED_ON)
 
-    What the sentences right after one of them say of data belongs to it.
+
+def _select_with_following(
+    claim: Claim, sentences: Iterable[str], *, unless: Claim = _NOTHING, ends: Claim = _NOTHING
+) -> list[str]:
+    """Return the sentences that make a claim, and what those right after them say of data.
+
+    "The rest are licensed books." belongs to the sentence before it.
     """
     selected, goes_on = [], False
     for text in sentences:
-        goes_on = TUNING_DATA.matches(text) or (
-            goes_on
-            and bool(_CONTINUED.search(text))
-            and not _OTHER_TOPIC.search(text)
-            and not _TRAINED_ON.matches(text)
-        )
+        goes_on = goes_on and bool(_CONTINUED.search(text)) and not _OTHER_TOPIC.search(text) and not ends.matches(text)
+        goes_on = (goes_on or claim.matches(text)) and not unless.matches(text)
         if goes_on:
             selected.append(text)
     return selected

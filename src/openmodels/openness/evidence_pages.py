@@ -93,10 +93,10 @@ class EvidencePage:
         self.data = {name: value for name, value in data.items() if name not in wrong}
         for name in ("siblings", "provenance"):
             if name in self.data:
-                self.data[name] = _objects(self.data[name])
+                self.data[name] = objects(self.data[name])
         if readme := self.data.get("readme"):
             self.data["readme"] = readme | {
-                name: _objects(readme[name]) for name in ("links", "claims") if name in readme
+                name: objects(readme[name]) for name in ("links", "claims") if name in readme
             }
         self.id = str(data.get("id") or data.get("repo") or "")  # "owner/name"
         self.owner = split_repo_id(self.id)[0]  # the account that holds it
@@ -333,5 +333,6 @@ def items(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
+def objects(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a value of JSON, as `items` reads it."""
     return [entry for entry in items(value) if isinstance(entry, dict)]

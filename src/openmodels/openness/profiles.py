@@ -232,10 +232,7 @@ def _assess_eu_gpai(context: ModelContext, findings: Findings) -> _Result:
         ),
         Requirement("access without condition", has_free_access, access, (context.model.proof(access, "gated"),)),
         Requirement(
-            "parameters public",
-            _MET[weights.verdict] if has_free_access else None,
-            weights.reason,
-            weights.evidence,
+            "parameters public", _MET[weights.verdict] if has_free_access else None, weights.reason, weights.evidence
         ),
         Requirement("architecture and usage described", is_described, card.reason, card.evidence),
     )
@@ -248,8 +245,7 @@ def _require_data(context: ModelContext, findings: Findings, met: dict[Verdict, 
     training, tuning = findings["training_data"], findings["finetuning_data"]
     if not context.is_finetune:
         return Requirement(name, met[training.verdict], training.reason, training.evidence)
-    results = (met[training.verdict], met[tuning.verdict])
-    is_met = False if False in results else None if None in results else True
+    is_met = _join([met[training.verdict], met[tuning.verdict]])
     how = f"A fine-tune needs both: pre-training data ({training.verdict}) and fine-tuning data ({tuning.verdict})."
     return Requirement(name, is_met, f"{how} {training.reason} {tuning.reason}", (*training.evidence, *tuning.evidence))
 

@@ -16,6 +16,7 @@ from openmodels.hub.model_names import (
     normalize_name,
     split_repo_id,
     split_words,
+    strip_version,
 )
 
 # Words that many projects have in their names: alone they name none of them.
@@ -64,9 +65,9 @@ class ModelName:
         """
         owner, name = split_repo_id(repo_id)
         shared = {normalize_name(model_type)} | {cls.parse(base).stem for base in bases}
-        stem = _find_stem(name, split_words(owner), {_without_version(word) for word in shared if word})
+        stem = _find_stem(name, split_words(owner), {strip_version(word) for word in shared if word})
         sizes = _find_sizes(name) + ((parameters / 1e9,) if parameters else ())
-        is_architecture = bool(stem) and stem == _without_version(normalize_name(model_type))
+        is_architecture = bool(stem) and stem == strip_version(model_type)
         return cls(stem, _find_version(name, stem), sizes, frozenset(_split_tokens(name)), is_architecture)
 
     def is_named_in(self, path: str) -> bool:
@@ -139,9 +140,7 @@ def _find_stem(name: str, owner_words: Sequence[str], shared: set[str]) -> str:
     """
     words = [word for word in split_words(name) if not is_generic_word(word)]
     owner = {word.lower() for word in owner_words}
-    first = [
-        word for word in words if word.lower() not in owner and _without_version(normalize_name(word)) not in shared
-    ]
+    first = [word for word in words if word.lower() not in owner and strip_version(word) not in shared]
     # "Meta" tells nothing of a model by meta-llama, but "Open" is a part of the name "open_llama".
     rest = [word for word in words if not (word.lower() in owner and word.lower() in _COMMON)]
     for candidates in (first, rest):
@@ -150,7 +149,7 @@ def _find_stem(name: str, owner_words: Sequence[str], shared: set[str]) -> str:
             if len(joined) >= _SHORTEST - 1 and len(word) <= 2:
                 break
             joined += normalize_name(word)
-            stem = _without_version(joined)
+            stem = strip_version(joined)
             is_long = len(stem) >= _SHORTEST or (len(joined) >= _SHORTEST - 1 and stem != joined)
             if is_long and stem not in _COMMON:
                 return stem if len(stem) >= _SHORTEST - 1 and stem not in _COMMON else joined
@@ -160,10 +159,6 @@ def _find_stem(name: str, owner_words: Sequence[str], shared: set[str]) -> str:
     # Two common words, as in "neural-chat", are a name of their own.
     is_name = len(pair) == 2 and pair[0].lower() in _COMMON and is_tuned_name("-".join(pair))
     return normalize_name("".join(pair)) if is_name and len("".join(pair)) >= 2 * _SHORTEST else ""
-
-
-def _without_version(name: str) -> str:
-    return name.rstrip("0123456789")
 
 
 def _split_tokens(text: str) -> list[str]:

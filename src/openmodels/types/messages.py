@@ -90,12 +90,19 @@ class ToolCall(Frozen):
 
 
 class ImagePart(Frozen):
-    """An image in a message, made by `Image`."""
+    """An image in a message, made by `Image`.
 
-    data: bytes = b""  # the encoded image; empty where only the address is known
-    media_type: str = ""  # what it is, e.g. "image/png"; empty where only the address is known.
-    url: str = ""  # its address, which whoever answers has to fetch
-    detail: str = ""  # how closely to look, in the vendor's own words, e.g. "low"; "" leaves it to the vendor.
+    Attributes:
+        data: The encoded image; empty where only the address is known.
+        media_type: What it is, e.g. "image/png"; empty where only the address is known.
+        url: Its address, which whoever answers has to fetch.
+        detail: How closely to look, in the vendor's own words, e.g. "low"; "" leaves it to the vendor.
+    """
+
+    data: bytes = b""
+    media_type: str = ""
+    url: str = ""
+    detail: str = ""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ImagePart) and vars(self) == vars(other)

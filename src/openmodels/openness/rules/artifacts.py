@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 from openmodels import columns
-from openmodels.hub.model_names import family, mentions, normalize_name, same_owner
+from openmodels.hub.model_names import family, mentions, normalize_name, same_owner, strip_version
 from openmodels.openness import card_claims
 from openmodels.openness.criteria import criterion
 from openmodels.openness.evidence_pages import Citation, Link, ModelEvidence, RepositoryEvidence, find_arxiv_ids
@@ -245,14 +245,10 @@ def _names_model(context: ModelContext, text: str) -> bool:
     names -= {family(base.id) for base in context.bases if not same_owner(base.owner, model.owner)}
     if model.page.model_type and not name.is_architecture:
         # In "Llama-3-Cosy" the name of an architecture stands for the work of others.
-        names = {word for word in names if _without_version(word) != _without_version(model.page.model_type)}
+        names = {word for word in names if strip_version(word) != strip_version(model.page.model_type)}
     names.add(owner)
-    names |= set(map(_without_version, names))
+    names |= set(map(strip_version, names))
     return any(len(word) >= 3 and mentions(text, word) for word in names)
-
-
-def _without_version(word: str) -> str:
-    return normalize_name(word).rstrip("0123456789")
 
 
 def _came_with(model: ModelEvidence, paper: str) -> bool:
