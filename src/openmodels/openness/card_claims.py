@@ -198,19 +198,19 @@ def training_data_sentences(sentences: Iterable[str]) -> list[str]:
 
 def tuning_data_sentences(sentences: Iterable[str]) -> list[str]:
     """Return the sentences about what a model was fine-tuned on."""
-    return _select_with_following(TUNING_DATA, sentences, ends=_TRAINED_ON)
+    return _select_with_following(TUNING_DATA, sentences, until=_TRAINED_ON)
 
 
 def _select_with_following(
-    claim: Claim, sentences: Iterable[str], *, unless: Claim = _NOTHING, ends: Claim = _NOTHING
+    claim: Claim, sentences: Iterable[str], *, unless: Claim = _NOTHING, until: Claim = _NOTHING
 ) -> list[str]:
-    """Return the sentences that make a claim, and what those right after them say of data.
+    """Return the sentences that make a claim, with those that continue them.
 
-    "The rest are licensed books." belongs to the sentence before it.
+    What the sentences right after one of them say of data belongs to it: "The rest are licensed books."
     """
     selected, goes_on = [], False
     for text in sentences:
-        goes_on = goes_on and bool(_CONTINUED.search(text)) and not _OTHER_TOPIC.search(text) and not ends.matches(text)
+        goes_on = goes_on and bool(_CONTINUED.search(text)) and not _OTHER_TOPIC.search(text) and not until.matches(text)
         goes_on = (goes_on or claim.matches(text)) and not unless.matches(text)
         if goes_on:
             selected.append(text)
