@@ -210,7 +210,9 @@ def _select_with_following(
     """
     selected, goes_on = [], False
     for text in sentences:
-        goes_on = goes_on and bool(_CONTINUED.search(text)) and not _OTHER_TOPIC.search(text) and not until.matches(text)
+        goes_on = (
+            goes_on and bool(_CONTINUED.search(text)) and not _OTHER_TOPIC.search(text) and not until.matches(text)
+        )
         goes_on = (goes_on or claim.matches(text)) and not unless.matches(text)
         if goes_on:
             selected.append(text)
