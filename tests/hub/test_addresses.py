@@ -43,21 +43,22 @@ def test_azure_addresses_are_ids_of_that_catalog():
 
 
 @pytest.mark.parametrize(
-    ("text", "read"),
+    ("piece", "words"),
     [
-        ("fine tune https://huggingface.co/toys/teddy-7b please", "fine tune toys/teddy-7b please"),
+        ("https://huggingface.co/toys/teddy-7b", "toys/teddy-7b"),
         ("hf.co/toys/teddy-GGUF:Q5_K_S", "toys/teddy-GGUF Q5_K_S"),
-        ("ollama run ollama.com/library/teddy:7b", "ollama run teddy:7b"),
+        ("ollama.com/library/teddy:7b", "teddy:7b"),
         ("https://huggingface.co/models?search=teddy", "teddy"),
         ("https://github.com/toys/teddy", "toys teddy"),
-        ("teddy 7b: chat", "teddy 7b: chat"),
+        ("teddy", "teddy"),
+        ("7b:", "7b:"),
     ],
 )
-def test_addresses_in_a_search_text(text, read):
-    assert addresses.replace_addresses(text).split() == read.split()
+def test_addresses_in_a_search_text(piece, words):
+    assert addresses.replace_address(piece).split() == words.split()
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_read(text):
     addresses.model_id_of(text)
-    addresses.replace_addresses("https://" + text)
+    addresses.replace_address("https://" + text)
