@@ -49,7 +49,7 @@ def test_azure_addresses_are_ids_of_that_catalog():
         ("hf.co/toys/teddy-GGUF:Q5_K_S", "toys/teddy-GGUF Q5_K_S"),
         ("ollama.com/library/teddy:7b", "teddy:7b"),
         ("https://huggingface.co/models?search=teddy", "teddy"),
-        ("https://github.com/toys/teddy", "toys teddy"),
+        ("https://github.com/toys/teddy", "toys/teddy"),
         ("teddy", "teddy"),
         ("7b:", "7b:"),
     ],
