@@ -123,6 +123,8 @@ class TestRanking:
         assert ids(selection) == ["org/b", "org/a"]
         assert selection.ranked[1].axes["quality"] is None
         assert any("org/a" in note for note in selection.notes)
+        counts = [model("org/a", 1), model("org/b", 3)]
+        assert om.choose(among=counts, prefer={"quality": 1}).ranked[1].axes["quality"] == 1
 
     def test_retirement_and_replacement_stand_in_the_reasons(self):
         life = Lifecycle(status="Deprecated", retires_on=date(2999, 1, 1), replacement="org/new")

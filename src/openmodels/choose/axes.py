@@ -226,7 +226,7 @@ def _on_one_scale(axis: Axis, values: Mapping[str, Value], notes: list[str]) -> 
     """Return values without shares of 1 where others are per cent."""
     if not any(value.number > 1 for value in values.values()):
         return dict(values)
-    unclear = sorted(name for name, value in values.items() if 0 < value.number <= 1)
+    unclear = sorted(name for name, value in values.items() if 0 < value.number < 1)
     if unclear:
         notes.append(
             f"{axis.label}: {', '.join(unclear[:5])} may state a share of 1 where others state per cent; not compared"
