@@ -46,6 +46,24 @@ class TestSearch:
         assert "hint: openmodels show" in result.stderr
         assert "hint" not in result.stdout
 
+    @pytest.mark.parametrize(
+        ("facts", "expected"),
+        [
+            ({"gated": "manual", "tags": ["license:llama3.1"]}, "no: gated, the stated license is not OSI-approved"),
+            ({"gated": "auto", "tags": ["license:mit"]}, "no: gated"),
+            ({"gated": False, "disabled": True, "tags": ["license:mit"]}, "no: disabled"),
+            ({"gated": False, "tags": ["license:cc-by-nc-4.0"]}, "no: the stated license is not OSI-approved"),
+            ({"gated": False, "tags": ["license:other"]}, "not known: the terms of the license"),
+            ({"gated": False, "tags": ["license:mit"]}, "yes: no gate, and the stated license is OSI-approved"),
+        ],
+    )
+    def test_show_says_which_fact_closes_a_model(self, hub, facts, expected):
+        hub.rows.insert(0, {"id": "org/ledger-3b", **facts})
+        result = run("show", "org/ledger-3b")
+        hub.rows.pop(0)
+        line = next(line for line in result.stdout.splitlines() if line.startswith("open"))
+        assert line.split(maxsplit=1)[1].strip() == expected
+
     def test_exit_codes(self, hub, monkeypatch):
         assert run("search", "xyzzyqwertz").exit_code == 3
         assert run("search", "x", "--parameters", "many").exit_code == 2

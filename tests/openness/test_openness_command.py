@@ -54,6 +54,18 @@ def test_exit_codes_for_ci(run, model, demand, code):
     assert ("not met" in result.stderr) == (code == 6)
 
 
+def test_several_models_are_set_side_by_side(run):
+    result = run("acme/Glow-7B", "acme/Shut-7B", "acme/Absent", "--profile", "osaid")
+    head, *rows = result.stdout.splitlines()[-3:]
+    assert head.split() == ["model", "grade", "osaid-1.0"]
+    assert [row.split()[0] for row in rows] == ["acme/Glow-7B", "acme/Shut-7B"]
+    assert "error: acme/Absent: " in result.stderr
+    assert "hint: " in result.stderr
+    written = run("acme/Glow-7B", "acme/Shut-7B", "--markdown").stdout
+    assert written.startswith("| model | training data |")
+    assert "## acme/Shut-7B" in written
+
+
 def test_profiles(run):
     assert "[eu-gpai]" in run("acme/Glow-7B", "--profile", "eu-gpai").stdout
     assert run("acme/Glow-7B", "--profile", "mine").exit_code == 2

@@ -160,3 +160,12 @@ class TestShown:
         tail = re.sub(r"\s+", " ", text.partition("What each profile still wants")[2])
         assert all(f"{name}: " in tail for name in profiles())
         assert "because not met: license" in tail
+
+
+def test_a_quotation_that_was_cut_is_not_promised_whole():
+    claim = f"The training data are not disclosed{', nor are they described' * 12}."
+    card = page()["readme"] | {"claims": [{"fact": claim}]}
+    report = Report.of(evidence(page(readme=card, cardData={"license": "mit"}, tags=[])))
+    assert columns.CUT in report["training_data"].reason
+    assert "give it whole" not in report.to_text(400)
+    assert "give it whole" in " ".join(report.to_text(30).split())

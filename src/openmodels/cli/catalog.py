@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from openmodels import licenses
 from openmodels.catalog.record import ModelRecord
 from openmodels.catalog.search.results import row, shown
 from openmodels.catalog.sources import base as sources
@@ -20,13 +21,6 @@ _COLUMNS = {
 }  # fmt: skip
 """The heads of a search's table and the fields under them."""
 _ALWAYS_SHOWN = 6  # so many of these columns stand in the narrowest terminal
-
-
-_OPEN = {
-    True: "yes: no gate, and the stated license is OSI-approved",
-    False: "no: gated, disabled, or under a license that is not OSI-approved",
-    None: "not known: the gate or the license was not seen, or catalogs disagree",
-}
 
 
 @click.command()
@@ -243,7 +237,7 @@ def _fields(record: ModelRecord) -> Iterator[tuple[str, str, str]]:
             yield f"in {source.title}", model_id, ""
     for mark in record.marks:
         yield "note", mark, ""
-    yield "open", _OPEN[record.open], ""
+    yield "open", _explain_open(record), ""
     known = record.known()
     for name in type(record).model_fields:
         if name in known and name != "files":
@@ -253,6 +247,23 @@ def _fields(record: ModelRecord) -> Iterator[tuple[str, str, str]]:
         yield "conflict", f"{conflict.field}: {conflict.other_source} says {conflict.other}", conflict.kept_source
     if record.variants:
         yield "variants", str(record.variants), ""
+
+
+def _explain_open(record: ModelRecord) -> str:
+    """Return whether a model is open, and which of its facts say so."""
+    if record.open:
+        return "yes: no gate, and the stated license is OSI-approved"
+    unread = licenses.LicenseClass.UNKNOWN
+    kind = licenses.license_class(record.license.id, record.license.name) if record.license else unread
+    if record.open is False:
+        reasons = ["gated"] if record.gated else []
+        reasons += ["disabled"] if record.disabled else []
+        if kind.is_known and kind is not licenses.LicenseClass.OSI_APPROVED:
+            reasons.append("the stated license is not OSI-approved")
+        return f"no: {', '.join(reasons)}"
+    reasons = ["whether there is a gate"] if record.gated is None else []
+    reasons += [] if kind.is_known else ["the terms of the license"]
+    return f"not known: {' and '.join(reasons)}" if reasons else "not known: catalogs differ on the license"
 
 
 def _cell(name: str, value: Any) -> str:

@@ -79,11 +79,17 @@ def openness(
         raise next(iter(comparison.failures.values()))
     for name, error in comparison.failures.items():
         output.note(f"error: {name}: {error.cause}", fg="red")
+    for step in dict.fromkeys(filter(None, map(output.next_step, comparison.failures.values()))):
+        output.note(f"hint: {step}")
     if output.wants_json():
         rows = [report.to_dict() for report in comparison]
         output.write_json(rows[0] if len(rows) == 1 else rows)
     else:
-        output.write(_written(comparison.reports, form))
+        output.write(_written(comparison, form))
+        if form is None and len(comparison) > 1:
+            output.write("\n")
+            rows = [(report.id, report.grade, report.assessment.tally) for report in comparison]
+            output.write_table(("model", "grade", comparison.reports[0].profile), rows, folded=(1, 2))
     unmet = [f"{report.id}: {text}" for report in comparison for text, met in demands if not met(report)]
     for text in unmet:
         output.note(f"not met: {text}", fg="red")
@@ -106,14 +112,16 @@ def _show_progress(done: int, total: int) -> None:
         output.note(f"{done} of {total} models judged", dim=True)
 
 
-def _written(reports: Sequence[Report], form: str | None) -> str:
+def _written(comparison: OpennessComparison, form: str | None) -> str:
+    reports = comparison.reports
     match form:
         case "bom":
             return output.dump_json(reports[0].to_bom(), indent=2) + "\n"
         case "badge":
             return "".join(f"{report.badge()}\n" for report in reports)
         case "markdown":
-            return "\n\n".join(report.to_markdown() for report in reports) + "\n"
+            table = [comparison.to_markdown()] if len(reports) > 1 else []
+            return "\n\n".join([*table, *(report.to_markdown() for report in reports)]) + "\n"
     return "\n\n".join(report.to_text(output.terminal_columns()) for report in reports) + "\n"
 
 

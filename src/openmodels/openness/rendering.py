@@ -77,6 +77,7 @@ class _TextLayout:
 
     def __init__(self, terminal_columns: int | None) -> None:
         self.lines: list[str] = []
+        self.is_cut = False
         self.is_terminal = terminal_columns is not None
         self.columns = max(20, terminal_columns or WIDTH)
 
@@ -84,7 +85,10 @@ class _TextLayout:
         self.lines += ["", text]
 
     def add(self, indent: int, text: str) -> None:
-        lines = columns.wrap(escaping.escape_line(text), self.columns - indent, whole_words=not self.is_terminal)
+        text = escaping.escape_line(text)
+        lines = list(columns.wrap(text, self.columns - indent, whole_words=not self.is_terminal))
+        # A quotation may have a "…" of its own, which --json has too.
+        self.is_cut |= "".join(lines).count(columns.CUT) > text.count(columns.CUT)
         self.lines += [" " * indent + line for line in lines]
 
     def add_findings(self, findings: Iterable[Finding]) -> None:
@@ -111,7 +115,7 @@ class _TextLayout:
         self.lines.append("")
         self.add(0, _MEANING)
         self.add(0, "--json gives every piece of evidence.")
-        if self.is_terminal and any(columns.CUT in line for line in self.lines):
+        if self.is_cut:
             self.add(0, "… stands for a part left out: --markdown and --json give it whole.")
         self.add(0, DISCLAIMER)
 

@@ -160,7 +160,7 @@ def read_amounts(text: str) -> Amounts:
     if amounts.take(_NON_COMMERCIAL, "not only for commercial use"):
         pass
     elif len(amounts.rest.split()) > 1:
-        meaning = "a license that does not forbid commercial use; read its conditions"
+        meaning = "a license that does not forbid commercial use (conditions may apply)"
         amounts.take(_COMMERCIAL, meaning, license_class=("open", "restricted"))
     amounts.take(_OPEN_SOURCE, "an open license", license_class=("open",))
     amounts.take(_OPEN_WEIGHTS, "any model whose weights are listed")
