@@ -139,6 +139,8 @@ def test_compare_and_the_async_twin(tmp_path):
     assert found["acme/glow-7b"].grade == "open"
     assert "| acme/Glow-7B | ✔ | ? | ✔ |" in found.to_markdown()
     assert "acme/Glow-7B" in found._repr_html_()
+    assert repr(found) == "OpennessComparison(['acme/Glow-7B'], failures=['acme/Absent'])"
+    assert repr(found["acme/Glow-7B"]) == "Report('acme/Glow-7B', 'open', profile='default')"
     report = asyncio.run(om.aopenness("acme/Glow-7B", evidence=tmp_path))
     assert report == found["acme/Glow-7B"]
 

@@ -88,8 +88,8 @@ def openness(
         output.write(_written(comparison, form))
         if form is None and len(comparison) > 1:
             output.write("\n")
-            rows = [(report.id, report.grade, report.assessment.tally) for report in comparison]
-            output.write_table(("model", "grade", comparison.reports[0].profile), rows, folded=(1, 2))
+            grades = [(report.id, report.grade, report.assessment.tally) for report in comparison]
+            output.write_table(("model", "grade", comparison.reports[0].profile), grades, folded=(1, 2))
     unmet = [f"{report.id}: {text}" for report in comparison for text, met in demands if not met(report)]
     for text in unmet:
         output.note(f"not met: {text}", fg="red")

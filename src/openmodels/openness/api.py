@@ -103,6 +103,9 @@ class OpennessComparison:
     def __str__(self) -> str:
         return self.to_markdown()
 
+    def __repr__(self) -> str:
+        return f"OpennessComparison({[report.id for report in self]!r}, failures={list(self.failures)!r})"
+
     def __getitem__(self, model: str) -> Report:
         for report in self.reports:
             if report.is_about(model):

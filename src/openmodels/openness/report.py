@@ -83,6 +83,9 @@ class Report:
     def __str__(self) -> str:
         return self.to_text()
 
+    def __repr__(self) -> str:
+        return f"Report({self.id!r}, {self.grade!r}, profile={self.profile!r})"
+
     def is_about(self, model: str) -> bool:
         """Return whether it is the report on a model, by its present or a former id."""
         return self._context.evidence.current_id("models", model).lower() == self.id.lower()

@@ -140,7 +140,8 @@ def technical_report(context: ModelContext) -> Judgement:
     if papers or reports:
         named = [f"arXiv {paper}" for paper in papers] or [f"“{link.text}”" for link in reports]
         shown = ", ".join(named[:_MAX_OWN_PAPERS]) + (" and more" if len(named) > _MAX_OWN_PAPERS else "")
-        reason = f"The card names {shown}; nothing seen says that one of them describes this model."
+        which = "it" if len(named) == 1 else "one of them"
+        reason = f"The card names {shown}; nothing seen says that {which} describes this model."
         missing = "the title or the authors of the model's own report"
         return unknown("report.others", reason, missing, evidence=_paper_proofs(model, papers))
     if model.card_seen:
