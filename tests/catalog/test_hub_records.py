@@ -215,3 +215,10 @@ def test_a_declared_license_is_read_in_one_way(card):
     stated = hub_records.build_record({"id": "org/model", "cardData": card, "tags": ["license:gemma"]}, DAY).license
     terms = ModelEvidence({"id": "org/model", "cardData": card, "tags": ["license:gemma"]}).declared_license
     assert licenses.license_class(stated.id, stated.name) == terms.kind
+
+
+def test_licenses_and_sizes_print_as_people_write_them():
+    row = {"id": "org/ledger-3b", "tags": ["license:cc-by-4.0"], "safetensors": {"total": 3_200_000_000}}
+    record = hub_records.build_record(row, DAY)
+    assert str(record.license) == "CC-BY-4.0"
+    assert str(record.parameters) == "3,200,000,000"

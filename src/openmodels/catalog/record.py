@@ -84,6 +84,10 @@ class Parameters(Frozen):
     total: int | None = None
     active: int | None = None
 
+    def __str__(self) -> str:
+        counts = {"": self.total, " active": self.active}
+        return ", ".join(f"{count:,}{what}" for what, count in counts.items() if count is not None) or "-"
+
 
 class License(Frozen):
     """The license as the catalog states it.
@@ -110,6 +114,9 @@ class License(Frozen):
     def terms(self) -> licenses.LicenseTerms:
         """Return what it means, as reports on openness read it."""
         return licenses.find_stated(self.id, self.name)
+
+    def __str__(self) -> str:
+        return escaping.escape_line(self.label)
 
     @property
     def label(self) -> str:

@@ -120,7 +120,7 @@ def _judge(context: ModelContext, use: DatasetUse, datasets: list[NamedDataset],
     unseen = [dataset for dataset in datasets if dataset.access is Access.UNSEEN]
     if unseen and not public and not gated:
         missing = [f"whether the data set {dataset.id} exists and is free to take" for dataset in unseen]
-        reason = f"It names {names}; whether they can be had was not seen."
+        reason = f"It names {names}; whether the data can be had was not seen."
         return unknown(f"{rule}.unchecked", reason, *missing, evidence=proofs)
     if gone and not public and not gated:
         reason = " ".join(f"{dataset.id}, named as the data, {dataset.barrier}." for dataset in gone[:3])
