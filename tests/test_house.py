@@ -253,6 +253,7 @@ TWINS = [
     (om, "pareto", "apareto"),
     (om, "lock", "alock"),
     (om, "audit", "aaudit"),
+    (om, "quantisation_loss", "aquantisation_loss"),
     (om, "compare_openness", "acompare_openness"),
     (Backend, "run", "arun"),
     (om.Tool, "run", "arun"),

@@ -28,6 +28,7 @@ _NAMES = {
     "choose.lock": ("aaudit", "alock", "audit", "lock"),
     "choose.lock_reports": ("Audit", "Lock"),
     "choose.pareto": ("Pareto", "apareto", "pareto"),
+    "choose.quantisation": ("QuantisationLoss", "aquantisation_loss", "quantisation_loss"),
     "choose.scores": ("ScoreTable", "read_table"),
     "choose.selection": ("Choice", "Selection"),
     "conversation": ("Conversation",),
@@ -103,6 +104,7 @@ __all__ = [
     "OutputInvalid",
     "Pareto",
     "Provider",
+    "QuantisationLoss",
     "QuotaExceeded",
     "RankedDocument",
     "Ranking",
@@ -140,6 +142,7 @@ __all__ = [
     "aopenness",
     "apareto",
     "aproviders",
+    "aquantisation_loss",
     "assistant",
     "audit",
     "choose",
@@ -151,6 +154,7 @@ __all__ = [
     "openness",
     "pareto",
     "providers",
+    "quantisation_loss",
     "read_table",
     "register_backend",
     "search",
@@ -176,6 +180,7 @@ if TYPE_CHECKING:
     from openmodels.choose.lock import aaudit, alock, audit, lock
     from openmodels.choose.lock_reports import Audit, Lock
     from openmodels.choose.pareto import Pareto, apareto, pareto
+    from openmodels.choose.quantisation import QuantisationLoss, aquantisation_loss, quantisation_loss
     from openmodels.choose.scores import ScoreTable, read_table
     from openmodels.choose.selection import Choice, Selection
     from openmodels.conversation import Conversation
