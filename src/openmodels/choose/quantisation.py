@@ -31,7 +31,7 @@ class QuantisationLoss:
         base: The reference of the base.
         variant: That of the variant.
         prompts: How many prompts.
-        tokens: How many places were compared.
+        tokens: How many tokens of answers were compared.
         kl: The Kullback-Leibler divergence of the variant from the base, in nats per token: a lower bound. It counts
             the tokens that both list among their 20 likeliest one by one, and all others as one.
         missing_mass: The mean probability, by the base, of the tokens that are counted as one; at 0, `kl` is exact.
