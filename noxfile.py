@@ -27,6 +27,8 @@ TEST = nox.project.dependency_groups(PYPROJECT, "test")
 PEERS = nox.project.dependency_groups(PYPROJECT, "peers")
 # In the same call as the package: pip must not see torch's range before its exact pin.
 TORCH = nox.project.dependency_groups(PYPROJECT, "torch")
+# Their tests neither load weights nor measure time, so that two of them may run at once.
+SIDE_BY_SIDE = ("catalog", "hub", "licenses", "openai_wire", "openness", "types")
 
 
 QUESTION, ANSWER = "What is the capital of France?", "Paris"
@@ -64,7 +66,12 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run every test, those with torch and real weights included."""
     install(session, "-e", ".[all]", *TORCH, *TEST, *PEERS)
-    session.run("pytest", *session.posargs)
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    folders = [f"tests/{name}" for name in SIDE_BY_SIDE]
+    session.run("pytest", "--numprocesses=auto", "--dist=loadfile", *folders)
+    session.run("pytest", *(f"--ignore={folder}" for folder in folders))
 
 
 @nox.session(python=nox.project.python_versions(PYPROJECT))

