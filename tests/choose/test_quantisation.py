@@ -44,6 +44,18 @@ def test_figures_are_those_of_transformers(exact_smol, smol):
     assert 0 < loss.missing_mass < 1
 
 
+def test_a_gguf_on_an_engine_that_only_scores(exact_smol, llamacpp_smol):
+    loss = om.quantisation_loss(exact_smol, llamacpp_smol, PROMPTS[:1], max_tokens=2)
+    answer = exact_smol.complete(PROMPTS[0], temperature=0, max_tokens=2).text
+    scores = [model.score(PROMPTS[0], [answer])[0] for model in (exact_smol, llamacpp_smol)]
+    assert loss.base_perplexity == pytest.approx(math.exp(-scores[0].logprob / scores[0].token_count), rel=1e-3)
+    assert loss.perplexity == pytest.approx(math.exp(-scores[1].logprob / scores[1].token_count), rel=0.05)
+    assert loss.kl > 0
+    assert loss.variant_bytes < loss.base_bytes / 3
+    assert "counts all but the answer's own token as one" in loss.notes[0]
+    assert max(map(len, str(loss).splitlines())) <= 80
+
+
 def test_the_bound_is_below_the_divergence():
     generator = torch.Generator().manual_seed(11)
     for _ in range(30):

@@ -9,14 +9,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from openmodels import background, escaping
+from openmodels import background, columns, escaping
 from openmodels.choose.fit_report import gigabytes
 from openmodels.errors import ErrorBoundary, InvalidRequest, UnsupportedFeature
 from openmodels.model import Model
 from openmodels.types.reply import Reply
+from openmodels.types.scores import ContinuationScore
 
 _TOP = 20
 """Likeliest tokens that engines list at each place."""
+_SCORED = (
+    "One of the two lists no likely tokens: kl counts all but the answer's own token as one, and the agreement is the "
+    "share of its tokens that are the variant's likeliest."
+)
 _PART = "\ufffd"
 """The text of a token that holds part of a character; such tokens cannot be told apart."""
 
@@ -68,7 +73,8 @@ class QuantisationLoss:
         lines += [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
         ]
-        return "\n".join(escaping.escape_line(line) if line else line for line in (*lines, *self.notes))
+        lines += [line for note in self.notes for line in columns.wrap(note, 80)]
+        return "\n".join(escaping.escape_line(line) if line else line for line in lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON takes it."""
@@ -112,7 +118,7 @@ def quantisation_loss(
 
     Raises:
         InvalidRequest: A prompt is missing, an argument is wrong, or the two do not share the vocabulary.
-        UnsupportedFeature: An engine does not list log-probabilities.
+        UnsupportedFeature: An engine neither lists log-probabilities nor scores.
         OpenModelsError: What `Model.complete` raises.
     """
     return _measure(base, variant, prompts, max_tokens)
@@ -160,10 +166,16 @@ class _Measurement:
         self.divergences: list[float] = []
         self.masses: list[float] = []
         self.same = 0
+        self.top: int = _TOP
         self.spent = [[0, 0.0], [0, 0.0]]
 
     def run(self, prompts: Sequence[str], max_tokens: int) -> QuantisationLoss:
-        answers = [self.compare(prompt, max_tokens) for prompt in prompts]
+        try:
+            answers = [self.compare(prompt, max_tokens) for prompt in prompts]
+        except UnsupportedFeature:
+            # An engine that lists no likely tokens may score given ones.
+            answers = [self.compare_scored(prompt, max_tokens) for prompt in prompts]
+            self.top = 1
         if not self.divergences:
             raise InvalidRequest("prompts: the base answers none of them with a token.")
         base, variant = self.models
@@ -185,7 +197,7 @@ class _Measurement:
             variant_bytes=sizes[1],
             base_speed=speeds[0],
             variant_speed=speeds[1],
-            notes=tuple(notes),
+            notes=(*notes, *([_SCORED] if self.top == 1 else [])),
         )
 
     def compare(self, prompt: str, max_tokens: int) -> str:
@@ -211,8 +223,27 @@ class _Measurement:
             answer, left = answer + step, left - taken
         return answer
 
-    def complete(self, number: int, text: str, max_tokens: int) -> Reply:
-        reply = self.models[number].complete(text, temperature=0, max_tokens=max_tokens, logprobs=_TOP)
+    def compare_scored(self, prompt: str, max_tokens: int) -> str:
+        """Compare the tokens of the base's answer alone; return its text."""
+        answer, _ = (self.complete(number, prompt, max_tokens, None).text for number in (0, 1))
+        if answer:
+            first, second = self.score(prompt, answer)
+            for token, other in zip(first.tokens, second.tokens, strict=True):
+                self.add({"": token.logprob}, {"": other.logprob})
+            # The likeliest of one listed token is always the same: count what the variant says instead.
+            self.same += sum(token.is_likeliest is True for token in second.tokens) - len(second.tokens)
+        return answer
+
+    def score(self, prompt: str, answer: str) -> list[ContinuationScore]:
+        scores = [model.score(prompt, [answer])[0] for model in self.models]
+        ids = [[(token.id, token.text) for token in score.tokens] for score in scores]
+        if ids[0] != ids[1]:
+            raise _other_vocabulary(self.models)
+        return scores
+
+    def complete(self, number: int, text: str, max_tokens: int, top: int | None = _TOP) -> Reply:
+        listed: dict[str, Any] = {} if top is None else {"logprobs": top}
+        reply = self.models[number].complete(text, temperature=0, max_tokens=max_tokens, **listed)
         self.spent[number][0] += reply.usage.output_tokens or 0
         self.spent[number][1] += reply.seconds
         return reply
@@ -238,12 +269,9 @@ class _Measurement:
             if not answer:
                 continue
             try:
-                scores = [model.score(prompt, [answer])[0] for model in self.models]
+                scores = self.score(prompt, answer)
             except UnsupportedFeature as error:
                 return [f"Perplexity: {error.cause}"], [None, None]
-            ids = [[(token.id, token.text) for token in score.tokens] for score in scores]
-            if ids[0] != ids[1]:
-                raise _other_vocabulary(self.models)
             for number, score in enumerate(scores):
                 sums[number] += score.logprob
                 counts[number] += score.token_count
