@@ -133,8 +133,8 @@ def types(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Run one benchmark with its options, e.g. `nox -s bench -- local --rounds 3`; by default all."""
     install(session, "-e", ".[all]", *TORCH, *TEST, *PEERS)
-    # Two files are what others are made of.
-    names = sorted({path.stem for path in Path("benchmarks").glob("*.py")} - {"synthetic", "ways"})
+    # Three files are what others are made of.
+    names = sorted({path.stem for path in Path("benchmarks").glob("*.py")} - {"fit_child", "synthetic", "ways"})
     chosen, *options = session.posargs or [None]
     if chosen is not None and chosen not in names:
         session.error(f"There is no benchmark {chosen!r}; there are: {', '.join(names)}.")

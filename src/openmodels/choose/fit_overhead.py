@@ -1,7 +1,7 @@
 """What running a model takes beside weights and cache.
 
 The constants were measured on Linux with torch 2.13, transformers 5.24 and llama.cpp of 2026-10; see
-tests/choose/test_fit_measured.py.
+benchmarks/fit.py.
 """
 
 from __future__ import annotations
