@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -399,3 +401,38 @@ def test_the_check_sees_every_answer():
     assembler.add(om.Delta(text="b", index=1, finish_reason="stop"))
     reply = assembler.finish()
     assert (reply.parsed, reply.alternatives[0].parsed) == ("A", "B")
+
+
+STREAM_LEFT_OPEN = """
+import sys, threading
+import __main__
+sys.keeps_main = __main__  # as dill does
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import openmodels as om
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        self.wfile.write(b'data: {"choices": [{"index": 0, "delta": {"content": "word"}}]}\\n\\n')
+        self.wfile.flush()
+        never.wait()
+
+    def log_message(self, *_):
+        pass
+
+never = threading.Event()
+server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+server.daemon_threads = True
+threading.Thread(target=server.serve_forever, daemon=True).start()
+stream = om.Model("server:m", base_url=f"http://127.0.0.1:{server.server_port}/v1").stream("hello")
+print(next(stream).text)
+"""
+
+
+def test_a_stream_left_open_ends_with_the_process():
+    command = [sys.executable, "-c", STREAM_LEFT_OPEN]
+    run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (run.stdout, run.stderr, run.returncode) == ("word\n", "", 0)

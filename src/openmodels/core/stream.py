@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, Self
+from weakref import WeakSet
 
 from openmodels.core.events import CallEvents
 from openmodels.deadline import deadline_exceeded
@@ -272,6 +276,8 @@ class Stream(_StreamBase, Iterator[Delta]):
         self._deltas = deltas
         self._lock = threading.RLock()
         self._closing = False
+        _close_open_streams_at_exit()
+        _OPEN_STREAMS.add(self)
 
     def __next__(self) -> Delta:
         try:
@@ -309,6 +315,25 @@ class Stream(_StreamBase, Iterator[Delta]):
                     self._deltas.close()
             finally:
                 self._lock.release()
+
+
+_OPEN_STREAMS: WeakSet[Stream] = WeakSet()
+
+
+@cache
+def _close_open_streams_at_exit() -> None:
+    """Close streams that are open when the process ends, while every module still has its names.
+
+    Where something holds `__main__`, as dill does, a stream there outlives the names of the modules that end it. It is
+    registered with the first stream, behind what engines have registered, so that they end after their streams.
+    """
+    atexit.register(_close_open_streams)
+
+
+def _close_open_streams() -> None:
+    for stream in list(_OPEN_STREAMS):
+        with suppress(Exception):  # what fails now has no caller
+            stream.close()
 
 
 class AsyncStream(_StreamBase, AsyncIterator[Delta]):
