@@ -127,7 +127,7 @@ def cli(ctx: click.Context) -> None:
     openmodels models                          see what is ready here
 
     Exit codes: 0 done, 1 failed, 2 wrong usage or request, 3 nothing found, 4 key or access missing,
-    5 no network, 130 stopped by Ctrl-C, 143 by SIGTERM.
+    5 no network, 6 a check of openness, memory or changes failed, 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
