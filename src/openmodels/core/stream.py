@@ -324,8 +324,9 @@ _OPEN_STREAMS: WeakSet[Stream] = WeakSet()
 def _close_open_streams_at_exit() -> None:
     """Close streams that are open when the process ends.
 
-    It happens while every module still has its names. Where something holds `__main__`, as dill does, a stream there outlives the names of the modules that end it. It is
-    registered with the first stream, behind what engines have registered, so that they end after their streams.
+    It happens while every module still has its names. Where something holds `__main__`, as dill does, a stream there
+    outlives the names of the modules that end it. It is registered with the first stream, behind what engines have
+    registered, so that they end after their streams.
     """
     atexit.register(_close_open_streams)
 
