@@ -73,6 +73,7 @@ class TestServerOnLlamacpp(OnLlamacpp, Conformance):
 
 class TestHfOnLlamacpp(OnLlamacpp, Conformance):
     reference = "hf:smollm2"
+    scores = False  # it has no log-probabilities of a prompt
 
 
 class _Ranks(RerankingTests):
