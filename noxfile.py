@@ -28,7 +28,7 @@ PEERS = nox.project.dependency_groups(PYPROJECT, "peers")
 # In the same call as the package: pip must not see torch's range before its exact pin.
 TORCH = nox.project.dependency_groups(PYPROJECT, "torch")
 # Their tests neither load weights nor measure time, so that two of them may run at once.
-SIDE_BY_SIDE = ("catalog", "hub", "licenses", "openai_wire", "openness", "types")
+SIDE_BY_SIDE = ("catalog", "hub", "licenses", "openai_wire", "openness", "output", "types")
 
 
 QUESTION, ANSWER = "What is the capital of France?", "Paris"
