@@ -79,17 +79,19 @@ def test_an_option_that_is_text_stays_text(monkeypatch: pytest.MonkeyPatch) -> N
             rest: str = "",
             *,
             api_key: str | None = None,
+            label: str = "",
             size: int | None = None,
             more: dict[str, Any] | None = None,
             either: str | list[Any] | None = None,
         ) -> None:
             super().__init__(rest)
-            seen.update(api_key=api_key, size=size, more=more, either=either)
+            seen.update(api_key=api_key, label=label, size=size, more=more, either=either)
 
+    Typed.__init__.__annotations__["label"] = str  # as without `from __future__ import annotations`
     monkeypatch.setitem(registry._registered, "typed", Typed)
-    given = ["api_key=007", "size=12", 'more={"a": 1}', "either=[3]"]
+    given = ["api_key=007", "label=1e3", "size=12", 'more={"a": 1}', "either=[3]"]
     assert run("chat", "-m", "typed:", "x", *(part for pair in given for part in ("-o", pair))).exit_code == 0
-    assert seen == {"api_key": "007", "size": 12, "more": {"a": 1}, "either": [3]}
+    assert seen == {"api_key": "007", "label": "1e3", "size": 12, "more": {"a": 1}, "either": [3]}
     for text in ("true", "1e5", "[x", "null"):
         assert run("chat", "-m", "typed:", "x", "-o", f"api_key={text}").exit_code == 0
         assert seen["api_key"] == text

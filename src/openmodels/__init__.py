@@ -7,8 +7,6 @@
 Importing this package loads nothing heavy: each name below is imported when it is first used.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 _NAMES = {

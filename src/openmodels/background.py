@@ -1,7 +1,5 @@
 """Work on daemon threads, which Ctrl-C, deadlines and exits do not interrupt."""
 
-from __future__ import annotations
-
 import asyncio
 import copy
 import os

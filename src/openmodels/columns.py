@@ -3,8 +3,6 @@
 A character of Chinese, Japanese or Korean takes two columns; `rich` has the table.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 CUT = "…"

@@ -1,7 +1,5 @@
 """`Conversation`: a chat with history, whose model can be swapped in the middle."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Deadlines: values of `time.monotonic()` that end a call; None is never."""
 
-from __future__ import annotations
-
 import threading
 import time
 from typing import Any

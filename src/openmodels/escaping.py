@@ -4,8 +4,6 @@ Names, licenses, reasons, cards and answers of servers are written by people who
 is shown of them goes through the function of the place it is shown in.
 """
 
-from __future__ import annotations
-
 import html
 import json
 import re

@@ -1,7 +1,5 @@
 """Files on this disk: written whole or not at all, read within bounds."""
 
-from __future__ import annotations
-
 import errno
 import json
 import math

@@ -1,7 +1,5 @@
 """Images for messages: from files, bytes, addresses and PIL images."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import binascii

@@ -3,8 +3,6 @@
 numpy or torch, imported halfway, cannot be imported again in a process.
 """
 
-from __future__ import annotations
-
 import atexit
 import importlib.util
 import sys

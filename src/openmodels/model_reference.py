@@ -1,7 +1,5 @@
 """Model references: `BACKEND:REST`, split at the first colon."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Collection

@@ -6,8 +6,6 @@ deadline is not begun: the error is raised at once. A budget per server keeps an
 answered with a multiple of the usual requests, and what fails together does not come back together.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 import time

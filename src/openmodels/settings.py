@@ -3,8 +3,6 @@
 Order everywhere: argument, then environment, then default.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

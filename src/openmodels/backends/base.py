@@ -4,8 +4,6 @@ Everything else (checking the request, retries, the deadline, assembling deltas 
 sync and async surface) is written once, in `core` and `Model`.
 """
 
-from __future__ import annotations
-
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Generator

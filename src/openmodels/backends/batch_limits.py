@@ -1,7 +1,5 @@
 """Batches of texts, as large as a server allows, and their joined results."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from functools import reduce

@@ -4,8 +4,6 @@ A plugin is a distribution with an entry point in the group `openmodels.backends
 the backend's and whose value is the class: `toy = "openmodels_toy:ToyBackend"`.
 """
 
-from __future__ import annotations
-
 import inspect
 from dataclasses import dataclass
 

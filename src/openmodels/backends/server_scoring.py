@@ -4,8 +4,6 @@ A server says what it can do by how it answers. A route that it does not have le
 exact probabilities, the call is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from functools import reduce
 from operator import add

@@ -1,7 +1,5 @@
 """Results of a bulk run: its items and their summary."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

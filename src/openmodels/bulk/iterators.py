@@ -5,8 +5,6 @@ one on a thread of its own, so that it works inside a running loop too. The prom
 caller's thread, at most `BulkRun.window_size` ahead.
 """
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections import deque

@@ -1,7 +1,5 @@
 """The file of a bulk run: a line for each item, so that a crash loses none."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """`om.search` and `om.info`: all catalogs at once."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress

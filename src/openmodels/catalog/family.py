@@ -1,7 +1,5 @@
 """`om.family`: what a model was made from, and what was made from it."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice

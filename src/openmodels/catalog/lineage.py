@@ -1,7 +1,5 @@
 """What a model was probably made from, where it does not declare it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from itertools import takewhile

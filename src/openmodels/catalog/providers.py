@@ -4,8 +4,6 @@ Read from the router's public list of models, documented at
 https://huggingface.co/docs/inference-providers/hub-api. No token is sent.
 """
 
-from __future__ import annotations
-
 from contextlib import closing
 
 from openmodels import model_reference, settings

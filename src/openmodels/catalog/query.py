@@ -1,7 +1,5 @@
 """A query to the catalogs: frozen, checked once."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 from contextlib import suppress

@@ -4,8 +4,6 @@ Records are joined by an id that both state. Names that merely look alike are ne
 join shows one model's license on another.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import date
 from functools import reduce

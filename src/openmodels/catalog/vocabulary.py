@@ -1,7 +1,5 @@
 """One vocabulary for the tasks, languages and kinds of model of all catalogs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any

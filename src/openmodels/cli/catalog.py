@@ -1,7 +1,5 @@
 """`openmodels search`, `show`, `tree` and `catalog`: models of every catalog."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`openmodels chat`: one question and its answer, or a chat session."""
 
-from __future__ import annotations
-
 import json
 import select
 import sys
@@ -52,7 +50,9 @@ def open_model(reference: str, backend_options: Mapping[str, str]) -> Model:
     parameters = registry.list_parameters(backend)
     options: dict[str, Any] = dict(backend_options)
     for name, value in backend_options.items():
-        kinds = str(parameters[name].annotation).replace(" ", "").split("|") if name in parameters else []
+        annotation = parameters[name].annotation if name in parameters else ""
+        kind_names = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+        kinds = kind_names.replace(" ", "").split("|")
         is_key = any(kind.endswith("Secret") for kind in kinds)
         if "str" not in kinds or (value[:1] in "[{" and len(kinds) > 2 and not is_key):
             with suppress(ValueError):

@@ -1,7 +1,5 @@
 """A chat session on a terminal: history, commands, and answers that Ctrl-C stops."""
 
-from __future__ import annotations
-
 import difflib
 import sys
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """`openmodels choose` and `openmodels cost`: which model, at what price."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 from pathlib import Path
 from typing import Any

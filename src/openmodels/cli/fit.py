@@ -1,7 +1,5 @@
 """`openmodels fit`: whether a model fits in a device's memory."""
 
-from __future__ import annotations
-
 import click
 
 from openmodels.catalog import query

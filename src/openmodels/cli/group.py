@@ -4,8 +4,6 @@ The module of a subcommand is imported only when it is called, so that `--help` 
 `version` load neither pydantic nor anything heavier.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import os

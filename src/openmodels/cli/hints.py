@@ -1,7 +1,5 @@
 """Next steps of errors with flags of the command in place of Python's options."""
 
-from __future__ import annotations
-
 import re
 
 import click

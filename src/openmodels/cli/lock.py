@@ -1,7 +1,5 @@
 """`openmodels lock` and `openmodels audit`: the lock file and its changes."""
 
-from __future__ import annotations
-
 import click
 
 from openmodels.choose.lock_file import DEFAULT_PATH

@@ -1,7 +1,5 @@
 """`openmodels map`: answer every line of a file, or continue an earlier run."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import asdict

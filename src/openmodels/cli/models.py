@@ -1,7 +1,5 @@
 """`openmodels models`: what is ready on this machine, without any backend's SDK."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

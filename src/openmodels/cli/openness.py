@@ -1,7 +1,5 @@
 """`openmodels openness`: how open a model is, with evidence."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import click

@@ -1,7 +1,5 @@
 """Data goes to stdout, everything else to stderr; each error has its exit code."""
 
-from __future__ import annotations
-
 import codecs
 import itertools
 import json

@@ -1,7 +1,5 @@
 """`openmodels version`: installed versions, from metadata; imports none of them."""
 
-from __future__ import annotations
-
 import platform
 import re
 from importlib import metadata

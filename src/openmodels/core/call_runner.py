@@ -1,7 +1,5 @@
 """The calls of a model on its backend: retried, and observed."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 from contextlib import aclosing, closing, contextmanager

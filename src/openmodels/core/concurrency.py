@@ -1,7 +1,5 @@
 """Adaptive concurrency: as many calls in flight as the rate limit allows."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,5 @@
 """From deltas to a reply: the assembler, and the two streams that drive it."""
 
-from __future__ import annotations
-
 import atexit
 import inspect
 import threading

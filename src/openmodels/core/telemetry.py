@@ -3,8 +3,6 @@
 Names and meanings are those of https://opentelemetry.io/docs/specs/semconv/gen-ai/ (status: development).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import time

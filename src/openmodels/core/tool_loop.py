@@ -1,7 +1,5 @@
 """The tool loop: request an answer and run its tools, until it calls none."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Addresses of servers, checked before anything is sent."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ lets requests wait for a connection in the order in which they came. The total d
 timeouts end a read, and a server that trickles feeds each of them for ever.
 """
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import io

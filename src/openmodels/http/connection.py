@@ -1,7 +1,5 @@
 """How connections are made: proxies, certificates, times and numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self

@@ -1,7 +1,5 @@
 """Decompression in pieces of a bounded size."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterator
 from typing import Any

@@ -6,8 +6,6 @@ used again each of these lets one answer become part of the next. llhttp refuses
 of 20,000 chunks in 2.3 ms, where urllib3's reader takes 22.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import httptools

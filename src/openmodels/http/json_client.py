@@ -6,8 +6,6 @@
 Requests are spaced where that is asked for, and tried again by the policy of `openmodels.retry`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import copy
 import json

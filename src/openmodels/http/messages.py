@@ -1,7 +1,5 @@
 """Requests, and the common part of blocking and asynchronous responses."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Errors of sockets, resolvers and proxies, as errors of `openmodels.errors`."""
 
-from __future__ import annotations
-
 import socket
 import ssl
 

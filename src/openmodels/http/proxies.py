@@ -1,7 +1,5 @@
 """Proxies, as the caller or the environment names them."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 import urllib.request

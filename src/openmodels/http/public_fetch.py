@@ -4,8 +4,6 @@ Every name is resolved once, all its addresses are checked, and the connection g
 redirect is checked again. Proxies of the environment are not used, since they could connect to others.
 """
 
-from __future__ import annotations
-
 import ipaddress
 from urllib.parse import quote, urlsplit
 

@@ -1,7 +1,5 @@
 """Connections through SOCKS proxies, by python-socks and aiohttp-socks."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import time

@@ -4,8 +4,6 @@ Follows https://html.spec.whatwg.org/multipage/server-sent-events.html with one 
 whose closing blank line is missing at the end of the body is given, since servers forget it.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from openmodels.errors import InvalidResponse

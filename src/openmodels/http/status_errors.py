@@ -4,8 +4,6 @@ Pure functions. A vendor's text is quoted only after keys and prompts are taken 
 `LONGEST_MESSAGE` characters.
 """
 
-from __future__ import annotations
-
 import html
 import re
 import time

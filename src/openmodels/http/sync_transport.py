@@ -5,8 +5,6 @@ queue can be overtaken, and its timeouts are for each read and start anew with e
 responses, whose parser is too lenient (see `http1_parser`).
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

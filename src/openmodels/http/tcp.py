@@ -1,7 +1,5 @@
 """TCP connections within a time: from a name to a connected socket."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import os

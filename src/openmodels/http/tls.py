@@ -1,7 +1,5 @@
 """TLS: whose certificates are trusted, and the certificate that a client shows."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import logging

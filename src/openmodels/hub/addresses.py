@@ -3,8 +3,6 @@
 Addresses of pages and files, references of other programs, cache folders.
 """
 
-from __future__ import annotations
-
 import re
 from urllib.parse import parse_qs, unquote, urlsplit
 

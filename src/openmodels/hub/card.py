@@ -4,8 +4,6 @@ Cards are written by strangers. Links are kept only if they are https to hosts w
 none is followed here; sizes and counts are capped.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Clients of the Hugging Face Hub and of the router of its inference providers."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator, Mapping

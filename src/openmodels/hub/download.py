@@ -1,7 +1,5 @@
 """Downloads from the Hugging Face Hub, by huggingface_hub, into its cache."""
 
-from __future__ import annotations
-
 import errno
 import socket
 import ssl

@@ -3,8 +3,6 @@
 They stand in `.eval_results`, or in the model index of a card.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from datetime import date
 from itertools import islice

@@ -4,8 +4,6 @@ Their words, a model's family and size, whether the name is that of a fine-tune 
 whether two names belong together.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable

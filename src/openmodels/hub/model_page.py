@@ -4,8 +4,6 @@ Read from the raw JSON and not through huggingface_hub's `ModelInfo`: there, one
 `safetensors` that lacks a key, ends the whole listing, and the provenance of scores is dropped.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property

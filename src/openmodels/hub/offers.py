@@ -1,7 +1,5 @@
 """The router's list: who serves a model, and what a call costs by its prices."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping
 from decimal import Decimal

@@ -1,7 +1,5 @@
 """The user's token of Hugging Face, and the addresses it may be sent to."""
 
-from __future__ import annotations
-
 import os
 import re
 from urllib.parse import urlsplit

@@ -3,8 +3,6 @@
 Each returns the value in the expected type, or None where it has another.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime

@@ -1,7 +1,5 @@
 """What a stated license means: a name, or an SPDX expression of several."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from functools import lru_cache

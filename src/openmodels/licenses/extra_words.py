@@ -5,8 +5,6 @@ vocabulary or a form in which no condition can be written, not a search for bad 
 foreseen is not harmless.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """Files that hold terms: their names, what they speak of, which can be read."""
 
-from __future__ import annotations
-
 import re
 from enum import StrEnum
 

@@ -5,8 +5,6 @@ all of MIT or Apache-2.0 with terms added. Then the text is compared with the SP
 each word beside a license must belong to a class of `extra_words.HARMLESS`, or the text is not that license.
 """
 
-from __future__ import annotations
-
 import html
 import json
 import re

@@ -4,8 +4,6 @@ A row of `phrases.json` serves license files and model cards alike. What no row 
 by `unread_language`, and never taken for permission.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from functools import cache

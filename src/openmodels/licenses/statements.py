@@ -3,8 +3,6 @@
 Text by strangers: matched, never obeyed. A sentence can restrict; that it permits something proves nothing.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Source Initiative approved a license is read from the SPDX list (`spdx-license-l
 table. A family whose member is not named ("gpl", "openrail", "cc", "other") is never open.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterable

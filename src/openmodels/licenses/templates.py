@@ -4,8 +4,6 @@ The templates are those of `licenseclassifier`, built from the SPDX matching tem
 parts, alternatives, and gaps of up to N words for names and places.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import re

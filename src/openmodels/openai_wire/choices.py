@@ -1,7 +1,5 @@
 """The choices of a response: text, reasoning, tool calls and logprobs."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -4,8 +4,6 @@ A decoder reads one response: `feed` what arrives, then call `finish`. The conte
 response it is, and the first bytes where that is missing or wrong.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence

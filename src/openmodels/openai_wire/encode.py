@@ -1,7 +1,5 @@
 """Requests as the JSON of the OpenAI API, for chat and for legacy completions."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Mapping
 from typing import Any

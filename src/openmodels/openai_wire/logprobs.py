@@ -1,7 +1,5 @@
 """The `logprobs` of a choice, of chat endpoints and of legacy completions."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from itertools import zip_longest

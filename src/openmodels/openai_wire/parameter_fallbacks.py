@@ -6,8 +6,6 @@ answered with the same request without it, or with its other spelling; each is l
 caller asked for is never left out: that refusal reaches the caller.
 """
 
-from __future__ import annotations
-
 import re
 import threading
 from collections.abc import Callable

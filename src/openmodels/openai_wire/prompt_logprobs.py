@@ -5,8 +5,6 @@ joined exactly, and the prompt's log-probabilities come by id. A server without 
 echoed; that is exact where its tokens fall apart at the end of the prompt.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, TypeGuard

@@ -1,7 +1,5 @@
 """Rankings on the wire: the `/rerank` that Cohere, Jina, vLLM and TEI share."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

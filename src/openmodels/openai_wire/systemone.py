@@ -1,7 +1,5 @@
 """Decisions on the wire: `/v1/systemone`, as vLLM and others serve it."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, TypeGuard
 

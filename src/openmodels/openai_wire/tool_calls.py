@@ -1,7 +1,5 @@
 """Tool calls that arrive in chunks, assembled by id and index."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
 from typing import Any

@@ -5,8 +5,6 @@ names the bill; what it cannot show, as whether the parameters can be downloaded
 not read are named in the notes of the report.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

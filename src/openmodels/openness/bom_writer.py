@@ -1,7 +1,5 @@
 """A CycloneDX 1.6 bill of materials: a model with its card, bases and data."""
 
-from __future__ import annotations
-
 import re
 import uuid
 from typing import Any

@@ -1,7 +1,5 @@
 """The data sets that a model names: what each is for, and whether it can be had."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

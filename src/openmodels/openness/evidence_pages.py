@@ -1,7 +1,5 @@
 """Evidence about one model, data set or repository, and what is not known of it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

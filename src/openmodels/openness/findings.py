@@ -1,7 +1,5 @@
 """A finding on one criterion: the verdict, its reason, and its evidence."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum

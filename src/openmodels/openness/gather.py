@@ -1,7 +1,5 @@
 """Gathering evidence about a model from the Hub, GitHub or a folder."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections import deque

@@ -1,7 +1,5 @@
 """The client of GitHub's API, which is asked about the repositories of models."""
 
-from __future__ import annotations
-
 import base64
 import os
 from typing import Any

@@ -1,7 +1,5 @@
 """What a model was made from, as its card or the Hub states or its name suggests."""
 
-from __future__ import annotations
-
 import re
 from collections import deque
 from dataclasses import dataclass

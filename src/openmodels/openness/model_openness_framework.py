@@ -9,8 +9,6 @@ of the whole distribution stand for its parts; code and data are under their own
 elsewhere has a license of its own, which the evidence does not hold: it is unknown, not missing.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

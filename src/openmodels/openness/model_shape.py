@@ -3,8 +3,6 @@
 A recipe may bear a model's name and train another one: its sizes say which.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Findings by people that replace a rule's: dated, sourced, marked as curated."""
 
-from __future__ import annotations
-
 import json
 from functools import cache
 from importlib.resources import files

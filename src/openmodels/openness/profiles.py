@@ -9,8 +9,6 @@
   Act's exemption (Commission guidelines C(2025) 5045, points 76-92). A reading by a machine, no advice.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 

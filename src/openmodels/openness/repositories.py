@@ -1,7 +1,5 @@
 """Which GitHub repositories belong to a model, and how that is known."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 A link proves nothing: three in ten repositories linked as training code hold none. A tree does.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

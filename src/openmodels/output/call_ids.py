@@ -4,8 +4,6 @@ A conversation may move between backends, and each makes ids in a form of its ow
 "call_" and 24 characters, Mistral nine letters or digits, Kimi "functions.NAME:0", others none at all.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import secrets

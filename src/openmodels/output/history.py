@@ -4,8 +4,6 @@ What the API returns beside the text (null fields, empty lists, ids of objects) 
 that is set and has no place in a `Message` is refused by its name.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 Everything here narrows: an answer that a schema made here accepts is one that the original accepts.
 """
 
-from __future__ import annotations
-
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence

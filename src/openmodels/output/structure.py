@@ -1,7 +1,5 @@
 """The form of an answer: its options, and the check of complete answers."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -4,8 +4,6 @@
 what may still become a marker is held back until the next chunk decides. Pure text: no tokens, no I/O.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import lru_cache

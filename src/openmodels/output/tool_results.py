@@ -1,7 +1,5 @@
 """The results of tools: any value as bounded text, the value itself kept."""
 
-from __future__ import annotations
-
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Tools that a model may call: made, run, and their calls checked."""
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import inspect

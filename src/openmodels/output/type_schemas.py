@@ -5,8 +5,6 @@ dates in the past or URLs of one scheme are wider there than the type. Here they
 function of the caller's checks is not known and not narrowed.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import math
 from decimal import Decimal

@@ -1,7 +1,5 @@
 """What a model can do, known before a call. Data only."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 

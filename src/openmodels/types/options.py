@@ -6,8 +6,6 @@ encoding for servers, the table in the documentation. A backend or engine honour
 and refuses all others, so a new option is a row and the code that honours it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

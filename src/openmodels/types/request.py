@@ -1,7 +1,5 @@
 """Requests: what a backend gets, checked. Data only."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, create_model, field_validator, model_validator

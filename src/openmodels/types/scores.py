@@ -1,7 +1,5 @@
 """Scores: the request and the log-probabilities of continuations. Data only."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 

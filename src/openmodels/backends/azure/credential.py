@@ -1,7 +1,5 @@
 """Microsoft Entra tokens from any credential, within a call's deadline."""
 
-from __future__ import annotations
-
 import asyncio
 import contextvars
 import inspect

@@ -5,8 +5,6 @@ resource, a project and the retired "/models" are led there. Sources: Microsoft'
 the Model Inference API to the OpenAI/v1 API", and its OpenAPI descriptions of both.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Errors of Azure: what they say beyond the OpenAI dialect."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from typing import Any

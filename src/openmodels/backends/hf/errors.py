@@ -1,7 +1,5 @@
 """Errors of Hugging Face's router, endpoints and servers."""
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import replace

@@ -3,8 +3,6 @@
 Between its steps a piece can be abandoned. It serves embeddings, reranking and the preparation of requests.
 """
 
-from __future__ import annotations
-
 import asyncio
 import queue
 import threading

@@ -4,8 +4,6 @@ llguidance parses the answer along with the model. Schemas are written without f
 models lose themselves.
 """
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Iterable
 from functools import lru_cache

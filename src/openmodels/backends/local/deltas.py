@@ -3,8 +3,6 @@
 For a caller who waits for the whole answer they are joined.
 """
 
-from __future__ import annotations
-
 import time
 
 from openmodels.backends.local.engine_protocol import Put

@@ -1,7 +1,5 @@
 """Tokens to text, one token at a time, never half a character."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Parsers that split a local model's answer as it streams."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

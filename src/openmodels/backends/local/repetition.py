@@ -1,7 +1,5 @@
 """Detects answers that have become a cycle, as small models fall into."""
 
-from __future__ import annotations
-
 from collections import deque
 from itertools import islice
 

@@ -1,7 +1,5 @@
 """Child processes that run nothing of the current folder and outlive no caller."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

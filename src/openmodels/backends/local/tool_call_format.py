@@ -1,7 +1,5 @@
 """Tools of a local model: how prompts present them and answers call them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple

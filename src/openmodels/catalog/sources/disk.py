@@ -1,7 +1,5 @@
 """Models on this disk: in the Hugging Face cache, and in folders the user names."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Records of the Hub's models, from the fields that `hub.model_page` reads."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Rules about what comes with weights: training logs, checkpoints, report, card."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """Rules about code: file lists decide, links do not."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Rules about data: what a model was trained on, and what it was tuned on."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 

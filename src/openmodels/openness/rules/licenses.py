@@ -1,7 +1,5 @@
 """Rules about terms: the license of the weights, and of all parts together."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from openmodels.hub.model_names import same_owner

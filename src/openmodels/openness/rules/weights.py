@@ -1,7 +1,5 @@
 """The rule about weights: whether everyone can download all of the model."""
 
-from __future__ import annotations
-
 import re
 
 from openmodels.openness.criteria import criterion

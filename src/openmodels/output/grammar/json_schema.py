@@ -1,7 +1,5 @@
 """Grammars of the JSON that a schema accepts, written without white space."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping

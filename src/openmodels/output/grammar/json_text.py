@@ -1,7 +1,5 @@
 """Expressions of JSON without white space: values, strings, lists, objects."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from functools import cache

@@ -1,7 +1,5 @@
 """One flat JSON Schema in place of several that an answer must all satisfy."""
 
-from __future__ import annotations
-
 import json
 import math
 import operator

@@ -1,7 +1,5 @@
 """Grammars of requests in GBNF (llama.cpp, XGrammar), in Lark and as a regex."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache

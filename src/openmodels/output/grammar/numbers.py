@@ -4,8 +4,6 @@ Whole numbers are exact at any size. Other numbers are written with at most 15 s
 of JSON gives back as they were.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from decimal import Decimal, localcontext

@@ -4,8 +4,6 @@ r"""Regular expressions of JSON Schema: ECMAScript's, with ASCII classes.
 references to groups) has no grammar and is refused, as is what dialects read in different ways.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 import unicodedata

@@ -1,7 +1,5 @@
 """Checks of answers against schemas and patterns, in bounded time."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

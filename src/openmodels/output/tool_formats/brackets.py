@@ -1,7 +1,5 @@
 """Calls after a marker or a bracket: Mistral's, Llama's and Python's."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -1,7 +1,5 @@
 """Answers made of messages with headers: gpt-oss' Harmony and Kimi K3's elements."""
 
-from __future__ import annotations
-
 import html
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """The format that a model writes, found in the text of its chat template."""
 
-from __future__ import annotations
-
 import re
 
 from openmodels.output.tool_formats.brackets import Llama, Mistral, Pythonic

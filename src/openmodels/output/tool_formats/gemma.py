@@ -1,7 +1,5 @@
 """Gemma's calls: `call:NAME{key:value}` with strings between marks of their own."""
 
-from __future__ import annotations
-
 import json
 import re
 from typing import ClassVar

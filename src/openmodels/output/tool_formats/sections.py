@@ -1,7 +1,5 @@
 """Calls in sections of their own: DeepSeek's and Kimi K2's."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

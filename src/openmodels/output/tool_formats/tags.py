@@ -1,7 +1,5 @@
 """Calls in tags: Hermes' JSON, Qwen's XML, GLM's keys, and the kinds of calls."""
 
-from __future__ import annotations
-
 import re
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Values inside calls: where they end, and their cast by a JSON Schema."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re

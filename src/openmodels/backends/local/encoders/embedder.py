@@ -4,8 +4,6 @@ The vectors are those of sentence-transformers. What differs: a text that is too
 `extra={"truncate": True}`, and a model made to generate is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

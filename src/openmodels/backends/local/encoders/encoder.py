@@ -1,7 +1,5 @@
 """The common parts of embedding and reranking: tokens, batches and their limits."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@
 those of sentence-transformers 6.2, so that the vectors are the same.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

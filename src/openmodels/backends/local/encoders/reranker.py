@@ -1,7 +1,5 @@
 """Documents by their relevance to a query, as a cross-encoder scores them."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Embeddings and rankings on a thread that loads the model on first use."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from openmodels.backends.local.cancellable_thread import CancellableThread, Steps

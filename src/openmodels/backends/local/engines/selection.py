@@ -3,8 +3,6 @@
 docs/engines.md holds the measurements behind the order.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """An engine in a server process: rendered here, computed there."""
 
-from __future__ import annotations
-
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping

@@ -4,8 +4,6 @@ The child ends when its standard input does. Only we hold the other end of that 
 with us however we end, even by SIGKILL.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -8,8 +8,6 @@ out is cached. Content that it reads only as parts is passed as parts; what it s
 What a user types is data: control tokens in it are encoded as plain text, so it cannot forge a turn.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 import json

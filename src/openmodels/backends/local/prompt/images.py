@@ -1,7 +1,5 @@
 """Images of a prompt, turned into tensors by the model's own processor."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path

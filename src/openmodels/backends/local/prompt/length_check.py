@@ -3,8 +3,6 @@
 Tokenizing all of such a text takes seconds and gigabytes.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from openmodels import background

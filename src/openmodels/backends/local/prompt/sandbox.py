@@ -7,8 +7,6 @@ not, for Python code that loops can only be stopped from inside its thread. The 
 transformers offers to chat templates, so a template renders to the same text.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import re

@@ -1,7 +1,5 @@
 """Prompts and continuations to score, in tokens, the same for every engine."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

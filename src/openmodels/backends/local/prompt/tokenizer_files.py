@@ -4,8 +4,6 @@ A tokenizer holds one template or several by name; a processor may hold another;
 files. Importing this module imports neither torch nor transformers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

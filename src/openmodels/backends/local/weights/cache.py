@@ -6,8 +6,6 @@ dtypes), `<sha256>-openvino-2/` the same for OpenVINO, `<sha256>-tokenizer-1/` t
 its place and renamed, so that a reader never sees half of it.
 """
 
-from __future__ import annotations
-
 import atexit
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The files of a checkpoint, checked by names, config.json and headers."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

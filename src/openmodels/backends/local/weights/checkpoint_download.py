@@ -1,7 +1,5 @@
 """Checkpoints of the Hub: refused before any download, and fetched file by file."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Transformers takes over ten seconds at every start to read GGUF; loading the converted folder takes a tenth of it.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import sys

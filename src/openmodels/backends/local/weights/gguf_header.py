@@ -6,8 +6,6 @@ hours. This reader takes a header as data from a stranger: every count has a lim
 of our errors.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import math
 import mmap

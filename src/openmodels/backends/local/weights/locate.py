@@ -3,8 +3,6 @@
 This module imports neither torch nor transformers: finding files that are already there must be cheap.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Reading them uses no network and imports neither torch nor transformers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """llama.cpp for any GGUF file: its own server, from the package xllamacpp."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -4,8 +4,6 @@ OpenVINO reads GGUF files of a few architectures and keeps their quantised weigh
 it makes of one beside the file, so the file is linked into the folder of our cache that is being made.
 """
 
-from __future__ import annotations
-
 import importlib
 import re
 import sys

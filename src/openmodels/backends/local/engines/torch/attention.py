@@ -6,8 +6,6 @@ attention needs to know which token belongs to which slot. transformers' `Attent
 to itself.
 """
 
-from __future__ import annotations
-
 import itertools
 import threading
 from collections.abc import Collection, Generator, Mapping, Sequence

@@ -4,8 +4,6 @@ transformers fills what is missing with random numbers, leaves out what it has n
 a report. Here both are errors, but for what transformers itself lists as harmless.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The device and the dtype that a model runs with."""
 
-from __future__ import annotations
-
 import platform
 import time
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The engine on transformers: one thread advances all sequences step by step."""
 
-from __future__ import annotations
-
 import gc
 import traceback
 from dataclasses import replace

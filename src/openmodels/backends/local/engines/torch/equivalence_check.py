@@ -5,8 +5,6 @@ in every call: the text is wrong then, and nothing fails. So a short sequence is
 and in chunks, with the caches and positions that requests use, and the scores are compared.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

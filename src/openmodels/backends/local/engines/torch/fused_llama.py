@@ -9,8 +9,6 @@ vLLM's kernels for CPUs make 32 answers at once about 1.4 times as fast. Kernels
 wheel for each system.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

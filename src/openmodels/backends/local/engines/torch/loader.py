@@ -1,7 +1,5 @@
 """The loading of a model from a folder, on its device and in its dtype."""
 
-from __future__ import annotations
-
 import errno
 import threading
 from collections.abc import Generator, Mapping

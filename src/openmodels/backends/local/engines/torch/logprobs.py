@@ -5,8 +5,6 @@ OpenAI and, by default, vLLM and llama.cpp report them. So a token may be chosen
 the numbers of two calls can be compared, however each samples.
 """
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from typing import Any

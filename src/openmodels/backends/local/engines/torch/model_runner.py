@@ -1,7 +1,5 @@
 """The forward pass of a model, for many sequences at once where it can."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 

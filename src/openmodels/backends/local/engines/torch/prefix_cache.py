@@ -1,7 +1,5 @@
 """Keys and values of finished sequences, for later ones with the same prefix."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
 

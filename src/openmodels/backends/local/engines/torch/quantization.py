@@ -1,7 +1,5 @@
 """A check that transformers can run quantised weights, before they are read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

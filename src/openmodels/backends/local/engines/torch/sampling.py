@@ -5,8 +5,6 @@ probabilities. So a seed gives the same text in a batch of any size. transformer
 random state, where overlapping calls take each other's numbers.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

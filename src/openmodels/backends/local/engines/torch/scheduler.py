@@ -5,8 +5,6 @@ would wait for it, and else as much as stretches the step by what the running an
 places in the KV cache in the order of their arrival.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from abc import ABC, abstractmethod

@@ -9,8 +9,6 @@ weights as fast as memory gives them. So every 32 steps one step takes half or t
 The scores are the same to the bit: operations are divided by rows and columns, not within a sum.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager

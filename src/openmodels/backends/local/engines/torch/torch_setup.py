@@ -5,8 +5,6 @@ llama.cpp more than half (43 tokens/s instead of 116). Those that spin as long a
 processes on two cores, and worse. So they spin for some 30 microseconds, here and in the servers that are started.
 """
 
-from __future__ import annotations
-
 import gc
 import importlib
 import os

@@ -1,7 +1,5 @@
 """vLLM for a folder of safetensors: the command `vllm serve`."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import socket
