@@ -1,5 +1,7 @@
 """`openness` and `compare_openness`: judge one model, or several side by side."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 import threading
