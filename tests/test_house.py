@@ -27,7 +27,8 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LAYERS = (
     {"__main__"},
     {"cli", "integrations", "serve", "testing"},
-    {"choose", "compare", "combine", "customize"},
+    {"compare", "combine", "customize"},
+    {"choose"},
     {"openness"},
     {"conversation"},
     {"model"},

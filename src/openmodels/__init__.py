@@ -29,6 +29,7 @@ _NAMES = {
     "choose.quantisation": ("QuantisationLoss", "aquantisation_loss", "quantisation_loss"),
     "choose.scores": ("ScoreTable", "read_table"),
     "choose.selection": ("Choice", "Selection"),
+    "combine.fallback": ("fallback",),
     "conversation": ("Conversation",),
     "core.stream": ("AsyncStream", "Stream"),
     "core.tool_loop": ("ToolRound", "ToolRun"),
@@ -48,7 +49,7 @@ _NAMES = {
     "types.messages": ("Message", "ToolCall", "assistant", "system", "user"),
     "types.options": ("CallOptions", "EmbedOptions", "RerankOptions", "ScoreOptions", "ToolRunOptions"),
     "types.rankings": ("RankedDocument", "Ranking"),
-    "types.reply": ("Delta", "Reply", "TokenLogprob", "Usage"),
+    "types.reply": ("Attempt", "Delta", "Reply", "TokenLogprob", "Usage"),
     "types.scores": ("ContinuationScore", "ScoredToken"),
 }
 """The public names by module; every other name of `__all__` is an error, in `errors`."""
@@ -56,8 +57,10 @@ _NAMES = {
 __all__ = [
     "DEFAULT_MODEL",
     "AccessDenied",
+    "AllModelsFailed",
     "AsyncBulk",
     "AsyncStream",
+    "Attempt",
     "Audit",
     "AuthenticationFailed",
     "Bulk",
@@ -145,6 +148,7 @@ __all__ = [
     "audit",
     "choose",
     "compare_openness",
+    "fallback",
     "family",
     "fit",
     "info",
@@ -181,11 +185,13 @@ if TYPE_CHECKING:
     from openmodels.choose.quantisation import QuantisationLoss, aquantisation_loss, quantisation_loss
     from openmodels.choose.scores import ScoreTable, read_table
     from openmodels.choose.selection import Choice, Selection
+    from openmodels.combine.fallback import fallback
     from openmodels.conversation import Conversation
     from openmodels.core.stream import AsyncStream, Stream
     from openmodels.core.tool_loop import ToolRound, ToolRun
     from openmodels.errors import (
         AccessDenied,
+        AllModelsFailed,
         AuthenticationFailed,
         ConnectionFailed,
         ContentFiltered,
@@ -230,7 +236,7 @@ if TYPE_CHECKING:
     from openmodels.types.messages import Message, ToolCall, assistant, system, user
     from openmodels.types.options import CallOptions, EmbedOptions, RerankOptions, ScoreOptions, ToolRunOptions
     from openmodels.types.rankings import RankedDocument, Ranking
-    from openmodels.types.reply import Delta, Reply, TokenLogprob, Usage
+    from openmodels.types.reply import Attempt, Delta, Reply, TokenLogprob, Usage
     from openmodels.types.scores import ContinuationScore, ScoredToken
 
     __version__: str

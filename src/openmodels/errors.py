@@ -21,6 +21,7 @@ OpenModelsError
 ├── DeadlineExceeded         the call's total time is up (also TimeoutError)
 ├── InvalidResponse          the answer breaks the protocol
 ├── StreamInterrupted        the stream ended before its end; `partial` holds what came
+├── AllModelsFailed          no model of a list answered; `errors` holds every cause
 ├── OutputInvalid            the answer does not satisfy what was asked; `reply` holds it
 ├── ToolRoundsExceeded       the model still calls tools; `run` holds what was done
 ├── WriteFailed              a file cannot be written; the old one is unchanged (also OSError)
@@ -40,7 +41,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from openmodels.types.reply import Reply
+    from openmodels.types.reply import Attempt, Reply
 
 
 class OpenModelsError(Exception):
@@ -56,11 +57,13 @@ class OpenModelsError(Exception):
         retry_after: Seconds the vendor asks to wait, or None.
         partial: The part of the answer that had arrived, or None.
         run: What `run_tools` had done before, a `ToolRun`, or None.
+        trace: The attempts of a combined model before it failed, as `Reply.trace`.
         refusal: All that a server said of a request it refused, without keys and prompts; `cause` holds its start.
     """
 
     default_retryable: ClassVar[bool] = False
     refusal: str = ""
+    trace: tuple[Attempt, ...] = ()
 
     def __init__(
         self,
@@ -184,6 +187,16 @@ class InvalidResponse(OpenModelsError):
 
 class StreamInterrupted(OpenModelsError):
     """The stream ended without a finish reason; `partial` holds what arrived."""
+
+
+class AllModelsFailed(OpenModelsError):
+    """No model of a list answered.
+
+    Attributes:
+        errors: What each attempt failed with, in the order of the attempts.
+    """
+
+    errors: tuple[Exception, ...] = ()
 
 
 class OutputInvalid(OpenModelsError):

@@ -39,7 +39,7 @@ class Backend(ABC):
     """
 
     name: ClassVar[str]
-    features: ClassVar[frozenset[str]] = frozenset({"chat"})
+    features: frozenset[str] = frozenset({"chat"})
     options: frozenset[str] = frozenset()
 
     def __init__(self, rest: str = "") -> None:

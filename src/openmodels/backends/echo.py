@@ -41,7 +41,7 @@ class EchoBackend(Backend):
     """
 
     name: ClassVar[str] = "echo"
-    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
+    features: frozenset[str] = frozenset({"chat", "complete"})
     options = encode.OPEN_SERVER_OPTIONS | encode.FORM_OPTIONS | {"pattern", "extra"}
 
     def __init__(self, rest: str = "", *, script: Sequence[str | Sequence[Step]] | None = None) -> None:

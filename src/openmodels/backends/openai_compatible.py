@@ -87,7 +87,7 @@ class OpenAICompatible(Backend):
     """
 
     wire_options: ClassVar[frozenset[str]] = encode.OPENAI_OPTIONS
-    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed", "images"})
+    features: frozenset[str] = frozenset({"chat", "complete", "embed", "images"})
     takes_secrets: ClassVar[bool] = True
     """Whether keys and headers may come wrapped, so that no frame on the way shows them."""
 

@@ -43,7 +43,7 @@ class ServerBackend(OpenAICompatible):
 
     name: ClassVar[str] = "server"
     wire_options: ClassVar[frozenset[str]] = encode.OPEN_SERVER_OPTIONS
-    features: ClassVar[frozenset[str]] = OpenAICompatible.features | {"rerank", "score", "decide"}
+    features: frozenset[str] = OpenAICompatible.features | {"rerank", "score", "decide"}
 
     def __init__(self, rest: str = "", *, base_url: str | None = None, **options: Unpack[ServerOptions]) -> None:
         if base_url is None:

@@ -98,7 +98,12 @@ class _PreviousRounds:
     def check_reply(self, reply: Reply) -> Reply:
         before = self.reply
         cost = None if reply.cost is None or before.cost is None else reply.cost + before.cost
-        update = {"usage": reply.usage + before.usage, "cost": cost, "seconds": reply.seconds + before.seconds}
+        update = {
+            "usage": reply.usage + before.usage,
+            "cost": cost,
+            "seconds": reply.seconds + before.seconds,
+            "trace": before.trace + reply.trace,
+        }
         return reply.model_copy(update=update)
 
 

@@ -17,7 +17,7 @@ from openmodels.errors import InvalidRequest, OpenModelsError, StreamInterrupted
 from openmodels.output.structure import OutputValidator
 from openmodels.output.tools import ToolCallValidator
 from openmodels.types.messages import ToolCall
-from openmodels.types.reply import Delta, Reply, TokenLogprob, Usage
+from openmodels.types.reply import Attempt, Delta, Reply, TokenLogprob, Usage
 
 
 class ReplyValidator(Protocol):
@@ -106,6 +106,7 @@ class ReplyAssembler:
         self._model: str | None = None
         self._raw: object = None
         self._cost: float | None = None
+        self._trace: tuple[Attempt, ...] = ()
 
     def add(self, delta: Delta) -> Delta:
         """Add a delta and return it, with its tool calls checked.
@@ -123,8 +124,9 @@ class ReplyAssembler:
             answer.text.append(delta.text)
         if delta.finish_reason is not None or delta.reasoning or delta.tool_calls or delta.logprobs or delta.end:
             answer.add_rest(delta)
-        if delta.usage is not None or delta.cost is not None:
+        if delta.usage is not None or delta.cost is not None or delta.trace:
             self._usage = delta.usage or self._usage
+            self._trace = delta.trace or self._trace
             self._cost = self._cost if delta.cost is None else delta.cost
         if delta.model is not None:
             self._model = delta.model
@@ -158,6 +160,7 @@ class ReplyAssembler:
             usage=self._usage,
             cost=self._cost,
             raw=self._raw,
+            trace=self._trace,
         )
 
     def finish(self) -> Reply:

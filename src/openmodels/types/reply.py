@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, PlainSerializer
 
 from openmodels import escaping
 from openmodels.types.messages import Frozen, Message, ToolCall
@@ -49,6 +49,33 @@ class TokenLogprob(NamedTuple):
     top: tuple[tuple[str, float], ...] = ()
 
 
+def _describe_error(error: Any) -> str | None:
+    return f"{type(error).__name__}: {error}" if isinstance(error, Exception) else error
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to get an answer out of a member of a combined model.
+
+    Attributes:
+        model: The member's reference.
+        seconds: Seconds from its start to its last delta or its failure.
+        cost: US dollars, where the backend knows it.
+        error: What it failed with; None where it answered. Of a reply read from a file, the error's text.
+        usage: Tokens consumed, where the backend says it.
+        is_answer: Whether the reply is, or is made from, what it said.
+        note: What the combination made of it, in a few words ("2 of 3 votes").
+    """
+
+    model: str
+    seconds: float = 0.0
+    cost: float | None = None
+    error: Annotated[Any, PlainSerializer(_describe_error, return_type=str | None)] = None
+    usage: Usage | None = None
+    is_answer: bool = False
+    note: str = ""
+
+
 @dataclass(slots=True)
 class Delta:
     """A piece of an answer, as it arrives.
@@ -65,6 +92,7 @@ class Delta:
         model: The model's name as the backend gives it.
         end: True when the protocol's end mark came without a finish reason.
         raw: The vendor's own object, or None.
+        trace: The attempts of a combined model, on its last delta.
     """
 
     text: str = ""
@@ -78,6 +106,7 @@ class Delta:
     logprobs: tuple[TokenLogprob, ...] = ()
     index: int = 0
     cost: float | None = None
+    trace: tuple[Attempt, ...] = ()
 
     def __str__(self) -> str:
         return self.text
@@ -103,6 +132,7 @@ class Reply(Frozen):
         seconds: Seconds from the call to the last delta, retries included.
         cost: US dollars, where the provider publishes a price; else None.
         raw: The vendor's own last object, or None.
+        trace: Every attempt of a combined model, oldest first; empty for any other.
     """
 
     text: str = ""
@@ -117,6 +147,7 @@ class Reply(Frozen):
     seconds: float = 0.0
     cost: float | None = None
     raw: Any = Field(default=None, exclude=True, repr=False)
+    trace: tuple[Attempt, ...] = ()
 
     def __str__(self) -> str:
         return self.text

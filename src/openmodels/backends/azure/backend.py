@@ -50,7 +50,7 @@ class AzureBackend(OpenAICompatible):
 
     name: ClassVar[str] = "azure"
     # Without "complete": Microsoft's descriptions of its APIs know no /completions any more.
-    features: ClassVar[frozenset[str]] = frozenset({"chat", "embed", "images"})
+    features: frozenset[str] = frozenset({"chat", "embed", "images"})
 
     def __init__(
         self,

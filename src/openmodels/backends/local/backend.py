@@ -84,7 +84,7 @@ class LocalBackend(Backend):
     """
 
     name: ClassVar[str] = "local"
-    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed", "rerank", "score", "decide", "images"})
+    features: frozenset[str] = frozenset({"chat", "complete", "embed", "rerank", "score", "decide", "images"})
     options = RUNTIME.engines["transformers"].capabilities.options
 
     def __init__(

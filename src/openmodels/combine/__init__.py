@@ -1,0 +1,1 @@
+"""Combined models: several models that answer as one, each combination a `Model`."""

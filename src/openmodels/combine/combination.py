@@ -1,0 +1,331 @@
+"""The base of combined models, and their members."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
+from contextlib import aclosing, closing, contextmanager
+from dataclasses import fields
+from functools import partial
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from openmodels import background
+from openmodels.backends.base import Backend, Request
+from openmodels.combine.attempts import AttemptLog, AttemptRecorder, shorten_errors
+from openmodels.core import events
+from openmodels.core.call_runner import CallRunner
+from openmodels.core.stream import AsyncStream, ReplyAssembler, Stream
+from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, UnsupportedFeature
+from openmodels.model import Model
+from openmodels.types.capabilities import Capabilities
+from openmodels.types.decisions import DecideRequest, Decisions
+from openmodels.types.embeddings import Embeddings, EmbedRequest
+from openmodels.types.rankings import Ranking, RerankRequest
+from openmodels.types.reply import Delta
+from openmodels.types.request import ChatRequest
+from openmodels.types.scores import ScoreRequest, Scores
+
+if TYPE_CHECKING:
+    from openmodels.catalog.record import ModelRecord
+
+ModelLike: TypeAlias = "Model | str | PathLike[str] | ModelRecord | Backend"
+
+CHAT_FEATURES = frozenset({"chat", "complete", "images"})
+"""Features of messages and answers; the others return numbers, which differ from model to model."""
+
+
+class Member:
+    """A model of a combination.
+
+    Attributes:
+        model: The model.
+        is_own: Whether the combination opened it, and so closes it.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self.is_own = not isinstance(source, Model)
+        self.model: Model = source if isinstance(source, Model) else Model(source)
+        self.backend = self.model.backend
+        self.reference = self.model.reference
+        self._hooks: events.Hooks = self.model._hooks  # noqa: SLF001 - ours
+        self._runner: CallRunner = self.model._runner  # noqa: SLF001 - ours
+
+    def find_missing(self, request: Request) -> UnsupportedFeature | None:
+        """Return why the member refuses a request before any work, or None."""
+        if not isinstance(request, ChatRequest):
+            return None
+        feature = "complete" if request.prompt is not None else "chat"
+        missing = sorted(request.options - self.backend.options)
+        if "images" not in self.backend.features and any(message.images for message in request.messages):
+            missing.append("images")
+        if feature not in self.backend.features:
+            missing.append(feature)
+        if not missing:
+            return None
+        return UnsupportedFeature(f"The backend {self.backend.name!r} has no {missing[0]!r}.", reference=self.reference)
+
+    def stream(self, request: ChatRequest, log: AttemptLog) -> Generator[Delta, None, None]:
+        """Yield the deltas of one attempt, which the log records.
+
+        Raises:
+            AttemptsUsedUp: It may not begin.
+            Exception: What the backend raises.
+        """
+        request = self._limit_time(request)
+        backend = self.backend
+        if isinstance(backend, Combination):
+            with closing(self._observe(backend.answer(request, log.nest(backend.max_attempts)), request)) as answer:
+                yield from answer
+            return
+        with AttemptRecorder(self.reference, log) as recorder:
+            add = recorder.add
+            with closing(self._observe(backend.run(request), request)) as deltas:
+                for delta in deltas:
+                    add(delta)
+                    yield delta
+
+    async def astream(self, request: ChatRequest, log: AttemptLog) -> AsyncGenerator[Delta, None]:
+        """The asynchronous twin of `stream`."""
+        request = self._limit_time(request)
+        backend = self.backend
+        if isinstance(backend, Combination):
+            nested = backend.aanswer(request, log.nest(backend.max_attempts))
+            async with aclosing(self._aobserve(nested, request)) as answer:
+                async for delta in answer:
+                    yield delta
+            return
+        with AttemptRecorder(self.reference, log) as recorder:
+            async with aclosing(self._aobserve(backend.arun(request), request)) as deltas:
+                async for delta in deltas:
+                    recorder.add(delta)
+                    yield delta
+
+    def call(self, feature: str, request: Any, log: AttemptLog) -> Any:
+        """Return the outcome of one attempt on a request that has no deltas."""
+        request = self._limit_time(request)
+        backend = self.backend
+        if isinstance(backend, Combination):
+            nested = log.nest(backend.max_attempts)
+            return self._runner.run(request, 0, partial(backend.call, feature, log=nested))
+        with self._record_outcome(log):
+            return self._runner.run(request, 0, getattr(backend, feature))
+
+    async def acall(self, feature: str, request: Any, log: AttemptLog) -> Any:
+        """The asynchronous twin of `call`."""
+        request = self._limit_time(request)
+        backend = self.backend
+        if isinstance(backend, Combination):
+            nested = log.nest(backend.max_attempts)
+            return await self._runner.arun(request, 0, partial(backend.acall, feature, log=nested))
+        with self._record_outcome(log):
+            return await self._runner.arun(request, 0, getattr(backend, f"a{feature}"))
+
+    @contextmanager
+    def _record_outcome(self, log: AttemptLog) -> Iterator[None]:
+        with AttemptRecorder(self.reference, log) as recorder:
+            yield
+            recorder.add(Delta(end=True))
+
+    def _limit_time(self, request: Any) -> Any:
+        """Return the request with the member's own timeout, where that ends earlier."""
+        if self.model.timeout is None:
+            return request
+        deadline = time.monotonic() + self.model.timeout
+        if request.deadline is not None and request.deadline <= deadline:
+            return request
+        return request.model_copy(update={"deadline": deadline})
+
+    def _observe(self, deltas: Generator[Delta, None, None], request: ChatRequest) -> Any:
+        """Return the deltas; where the member's hooks or telemetry observe it, observed."""
+        call_events = self._hooks.observe(self.backend, request)
+        if call_events is None:
+            return deltas
+        assembler = ReplyAssembler(self.reference, events=call_events)
+        return Stream(events.observe_deltas(deltas, call_events, assembler.snapshot), assembler)
+
+    def _aobserve(self, deltas: AsyncGenerator[Delta, None], request: ChatRequest) -> Any:
+        call_events = self._hooks.observe(self.backend, request)
+        if call_events is None:
+            return deltas
+        assembler = ReplyAssembler(self.reference, events=call_events)
+        return AsyncStream(events.aobserve_deltas(deltas, call_events, assembler.snapshot), assembler)
+
+
+class Combination(Backend):
+    """A backend whose answers come from other models.
+
+    A subclass implements `answer` and `aanswer`, and `call` and `acall` where it has more than chats.
+
+    Args:
+        models: References, records or `Model` objects.
+        max_attempts: How many attempts one call may make on all members together; None is as many as the
+            members' own retries allow.
+    """
+
+    def __init__(self, models: Iterable[Any], *, max_attempts: int | None = None) -> None:
+        self.sources = list(models) if isinstance(models, Iterable) and not isinstance(models, str) else models
+        self.members = open_members(self.sources)
+        super().__init__(f"[{', '.join(member.reference for member in self.members)}]")
+        if max_attempts is not None and (isinstance(max_attempts, bool) or not isinstance(max_attempts, int)):
+            raise InvalidRequest("max_attempts: expected a whole number, 1 or more.")
+        if max_attempts is not None and max_attempts < 1:
+            raise InvalidRequest("max_attempts: expected a whole number, 1 or more.")
+        self._max_attempts = max_attempts
+
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts one call may make on all members together."""
+        if self._max_attempts is not None:
+            return self._max_attempts
+        return sum(
+            (member.backend.max_attempts if isinstance(member.backend, Combination) else 1)
+            * (1 + member.model.max_retries)
+            for member in self.members
+        )
+
+    @abstractmethod
+    def answer(self, request: ChatRequest, log: AttemptLog) -> Generator[Delta, None, None]:
+        """Yield the deltas of an answer, whose attempts go into the log."""
+
+    @abstractmethod
+    def aanswer(self, request: ChatRequest, log: AttemptLog) -> AsyncGenerator[Delta, None]:
+        """The asynchronous twin of `answer`."""
+
+    def call(self, feature: str, request: Any, log: AttemptLog) -> Any:  # noqa: ARG002 - a subclass reads them
+        """Return the outcome of a request without deltas, for `feature`."""
+        raise UnsupportedFeature(f"The backend {self.name!r} has no {feature!r}.")
+
+    async def acall(self, feature: str, request: Any, log: AttemptLog) -> Any:
+        """The asynchronous twin of `call`."""
+        return self.call(feature, request, log)
+
+    def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
+        """Yield the deltas of an answer, and its trace as the last one."""
+        log = AttemptLog(self.max_attempts)
+        with _tracing(log):
+            yield from self.answer(request, log)
+        yield Delta(trace=shorten_errors(log.attempts))
+
+    async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        """The asynchronous twin of `run`."""
+        log = AttemptLog(self.max_attempts)
+        with _tracing(log):
+            async with aclosing(self.aanswer(request, log)) as answer:
+                async for delta in answer:
+                    yield delta
+        yield Delta(trace=shorten_errors(log.attempts))
+
+    def embed(self, request: EmbedRequest) -> Embeddings:
+        """Return the vectors of the texts."""
+        outcome: Embeddings = self._traced("embed", request)
+        return outcome
+
+    async def aembed(self, request: EmbedRequest) -> Embeddings:
+        """The asynchronous twin of `embed`."""
+        outcome: Embeddings = await self._atraced("embed", request)
+        return outcome
+
+    def rerank(self, request: RerankRequest) -> Ranking:
+        """Return the documents ranked by the query."""
+        outcome: Ranking = self._traced("rerank", request)
+        return outcome
+
+    async def arerank(self, request: RerankRequest) -> Ranking:
+        """The asynchronous twin of `rerank`."""
+        outcome: Ranking = await self._atraced("rerank", request)
+        return outcome
+
+    def score(self, request: ScoreRequest) -> Scores:
+        """Return the log-probabilities of the continuations."""
+        outcome: Scores = self._traced("score", request)
+        return outcome
+
+    async def ascore(self, request: ScoreRequest) -> Scores:
+        """The asynchronous twin of `score`."""
+        outcome: Scores = await self._atraced("score", request)
+        return outcome
+
+    def decide(self, request: DecideRequest) -> Decisions:
+        """Return a decision for each question."""
+        outcome: Decisions = self._traced("decide", request)
+        return outcome
+
+    async def adecide(self, request: DecideRequest) -> Decisions:
+        """The asynchronous twin of `decide`."""
+        outcome: Decisions = await self._atraced("decide", request)
+        return outcome
+
+    def load(self) -> None:
+        """Load every member."""
+        for member in self.members:
+            member.model.load()
+
+    def close(self) -> None:
+        """Close the members that the combination opened itself; the others stay open."""
+        for member in self.members:
+            if member.is_own:
+                member.model.close()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the combination's name, and what its members say of themselves."""
+        members = [{"reference": member.reference, **member.backend.describe()} for member in self.members]
+        return {"backend": self.name, "model": self.rest, "members": members}
+
+    def _traced(self, feature: str, request: Any) -> Any:
+        log = AttemptLog(self.max_attempts)
+        with _tracing(log):
+            return self.call(feature, request, log)
+
+    async def _atraced(self, feature: str, request: Any) -> Any:
+        log = AttemptLog(self.max_attempts)
+        with _tracing(log):
+            return await self.acall(feature, request, log)
+
+
+@contextmanager
+def _tracing(log: AttemptLog) -> Iterator[None]:
+    """Add the attempts so far to an error on its way out."""
+    try:
+        yield
+    except OpenModelsError as error:
+        outer = error
+        if isinstance(error, DeadlineExceeded):  # the time of the whole call is up, not that of one member
+            outer = background.copy_error(error)
+            outer.reference = None
+        outer.trace = shorten_errors(log.attempts)
+        raise outer from error.__cause__
+
+
+def open_members(models: Any) -> tuple[Member, ...]:
+    """Return the members of a combination, opened where they are references.
+
+    Raises:
+        InvalidRequest: `models` is not a list, or empty.
+        InvalidReference: A reference cannot be read.
+        MissingExtra: What a member needs is not installed.
+    """
+    if isinstance(models, str | bytes | Model) or not isinstance(models, Iterable):
+        raise InvalidRequest(f"models: expected a list of references or models, not {type(models).__name__}.")
+    members = tuple(map(Member, models))
+    if not members:
+        raise InvalidRequest("models: the list is empty.")
+    return members
+
+
+def combine_capabilities(members: Sequence[Member], features: frozenset[str]) -> dict[str, bool | None]:
+    """Return what one member at least can do, by the names of `Capabilities`.
+
+    Of the features that only all members together have, what `features` says. None is not known.
+    """
+    known = [member.model.capabilities for member in members]
+    combined: dict[str, bool | None] = {}
+    for field in fields(Capabilities):
+        name = field.name
+        if name in ("embed", "rerank", "score", "decide") and name not in features:
+            combined[name] = False
+        elif name not in ("context", "options"):
+            values = {getattr(capabilities, name) for capabilities in known}
+            combined[name] = True if True in values else None if None in values else False
+    return combined

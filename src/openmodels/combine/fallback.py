@@ -1,0 +1,417 @@
+"""`fallback`: the first model of a list that answers."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import aclosing, closing
+from functools import partial
+from typing import Any, ClassVar, TypeVar
+
+from openmodels import retry
+from openmodels.combine.attempts import AttemptLog, AttemptsUsedUp
+from openmodels.combine.combination import CHAT_FEATURES, Combination, Member, ModelLike, combine_capabilities
+from openmodels.core.stream import ReplyAssembler
+from openmodels.deadline import deadline_exceeded
+from openmodels.errors import (
+    AllModelsFailed,
+    ContentFiltered,
+    ContextTooLong,
+    InvalidRequest,
+    OpenModelsError,
+    OutputInvalid,
+    UnsupportedFeature,
+)
+from openmodels.model import Model
+from openmodels.settings import DEFAULT_TIMEOUT
+from openmodels.types.capabilities import Capabilities
+from openmodels.types.reply import Delta
+from openmodels.types.request import ChatRequest
+
+T = TypeVar("T")
+
+Errors = type[Exception] | Iterable[type[Exception]] | Callable[[Exception], bool]
+"""Which errors fall over: classes, or a function that says so of an error."""
+
+COOL_DOWN = 30.0  # seconds that a member which failed comes after the others, where its server does not say how long
+
+_FINAL = (InvalidRequest, ContentFiltered, OutputInvalid)
+"""Errors that do not fall over by default: every member would refuse, or a filter would be got around."""
+
+_OF_THE_REQUEST = (*_FINAL, ContextTooLong)
+"""Errors that say nothing of the member: the next request may be fine."""
+
+
+def fallback(
+    models: Iterable[ModelLike],
+    *,
+    on: Errors | None = None,
+    max_attempts: int | None = None,
+    cool_down: float = COOL_DOWN,
+    after_first_token: bool = False,
+    timeout: float | None = DEFAULT_TIMEOUT,
+) -> Model:
+    """Return a model that asks the models of a list in turn, until one answers.
+
+    A member that fails comes after the others for `cool_down` seconds, or for as long as its server asks; it is left
+    out only where the others answer. When all have failed, those whose errors may pass are asked again, each as
+    often as its own `max_retries` says. A member's own `timeout` ends its attempt, the call's `timeout` everything.
+
+    Args:
+        models: References, records or `Model` objects, the preferred one first. Nothing else is ever asked.
+        on: The errors that fall over: classes, or a function of the error. By default every `OpenModelsError` but
+            `InvalidRequest` (`UnsupportedFeature` falls over), `ContentFiltered` and `OutputInvalid`.
+        max_attempts: How many attempts a call may make on all members together, retries included; None is as many as
+            the members' `max_retries` allow.
+        cool_down: Seconds; 0 is none.
+        after_first_token: Whether a stream may fall over after its first token. Its deltas are then held back until
+            the answer is whole. `chat`, which shows nothing before, may always.
+        timeout: Total seconds of each call that does not set its own; None lifts the limit.
+
+    Raises:
+        InvalidRequest: An argument is wrong.
+        InvalidReference: A reference cannot be read.
+        MissingExtra: What a member needs is not installed.
+    """
+    backend = FallbackBackend(
+        models, on=on, max_attempts=max_attempts, cool_down=cool_down, after_first_token=after_first_token
+    )
+    return Model(backend, timeout=timeout, max_retries=0)
+
+
+class FallbackBackend(Combination):
+    """Asks its members in turn; the arguments are those of `fallback`.
+
+    `clock` returns seconds, from any start; cool-downs are measured on it.
+    """
+
+    name: ClassVar[str] = "fallback"
+
+    def __init__(
+        self,
+        models: Iterable[ModelLike],
+        *,
+        on: Errors | None = None,
+        max_attempts: int | None = None,
+        cool_down: float = COOL_DOWN,
+        after_first_token: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(models, max_attempts=max_attempts)
+        self.falls_over = read_errors(on)
+        if isinstance(cool_down, bool) or not isinstance(cool_down, int | float) or not 0 <= cool_down < math.inf:
+            raise InvalidRequest("cool_down: expected seconds, 0 or more.")
+        self.cool_down = cool_down
+        self.after_first_token = after_first_token
+        self.clock = clock
+        self.features = any_or_all_features(self.members)
+        self.options = frozenset().union(*(member.backend.options for member in self.members))
+        self._resume = [0.0] * len(self.members)  # when each member's cool-down ends; 0 for one that did not fail
+        self.retries = max(member.model.max_retries for member in self.members)
+        self._arguments: dict[str, Any] = {
+            "on": on,
+            "max_attempts": max_attempts,
+            "cool_down": cool_down,
+            "after_first_token": after_first_token,
+            "clock": clock,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The cool-downs stay: the clock of another process has another start.
+        return partial(type(self), **self._arguments), (self.sources,)
+
+    def answer(self, request: ChatRequest, log: AttemptLog) -> Generator[Delta, None, None]:
+        """Yield the deltas of the first member that answers."""
+        is_held = self._is_held(request)
+        passes = _Passes(self, request, log)
+
+        def begin(member: Member) -> tuple[list[Delta], Generator[Delta, None, None]]:
+            deltas = member.stream(request, log)
+            seen: list[Delta] = []
+            try:
+                for delta in deltas:
+                    seen.append(delta)
+                    if _is_enough(delta, request, is_held=is_held):
+                        break
+            except OpenModelsError as error:
+                add_partial(error, seen)
+                raise
+            return seen, deltas
+
+        seen, deltas = passes.run(lambda: passes.ask_each(begin))
+        with closing(deltas):
+            yield from seen
+            yield from deltas
+
+    async def aanswer(self, request: ChatRequest, log: AttemptLog) -> AsyncGenerator[Delta, None]:
+        """The asynchronous twin of `answer`."""
+        is_held = self._is_held(request)
+        passes = _Passes(self, request, log)
+
+        async def begin(member: Member) -> tuple[list[Delta], AsyncGenerator[Delta, None]]:
+            deltas = member.astream(request, log)
+            seen: list[Delta] = []
+            try:
+                async for delta in deltas:
+                    seen.append(delta)
+                    if _is_enough(delta, request, is_held=is_held):
+                        break
+            except BaseException as error:
+                await deltas.aclose()
+                if isinstance(error, OpenModelsError):
+                    add_partial(error, seen)
+                raise
+            return seen, deltas
+
+        seen, deltas = await passes.arun(lambda: passes.aask_each(begin))
+        async with aclosing(deltas):
+            for delta in seen:
+                yield delta
+            async for delta in deltas:
+                yield delta
+
+    def call(self, feature: str, request: Any, log: AttemptLog) -> Any:
+        """Return the outcome of the first member that has one."""
+        passes = _Passes(self, request, log)
+        return passes.run(lambda: passes.ask_each(lambda member: member.call(feature, request, log)))
+
+    async def acall(self, feature: str, request: Any, log: AttemptLog) -> Any:
+        """The asynchronous twin of `call`."""
+        passes = _Passes(self, request, log)
+        return await passes.arun(lambda: passes.aask_each(lambda member: member.acall(feature, request, log)))
+
+    def load(self) -> None:
+        """Load the first member that loads."""
+        failures: list[OpenModelsError] = []
+        for member in self.members:
+            try:
+                member.model.load()
+            except OpenModelsError as error:
+                failures.append(error)
+            else:
+                return
+        raise all_failed(failures, self.members)
+
+    def capabilities(self) -> Capabilities:
+        """Return what one member at least can do."""
+        contexts = [member.model.capabilities.context for member in self.members]
+        return Capabilities(
+            **combine_capabilities(self.members, self.features),
+            context=None if None in contexts else max(context for context in contexts if context),
+            options=frozenset().union(*(member.model.capabilities.options for member in self.members)),
+        )
+
+    def order(self) -> list[tuple[int, Member]]:
+        """Return the members by number in the order to ask them.
+
+        Those in their cool-down come last.
+        """
+        numbered = list(enumerate(self.members))
+        if any(self._resume):
+            now = self.clock()
+            numbered.sort(key=lambda pair: self._resume[pair[0]] > now)
+        return numbered
+
+    def begun(self, number: int) -> None:
+        """Note that a member is asked.
+
+        After a cool-down the first call tries it alone: a server that hangs keeps one call waiting, not all.
+        """
+        if self._resume[number] and self.cool_down:
+            self._resume[number] = self.clock() + self.cool_down
+
+    def failed(self, number: int, error: Exception) -> None:
+        """Begin a member's cool-down, where the error speaks of the member."""
+        if self.cool_down and not isinstance(error, _OF_THE_REQUEST):
+            asked = getattr(error, "retry_after", None)
+            self._resume[number] = self.clock() + (self.cool_down if asked is None else asked)
+
+    def answered(self, number: int) -> None:
+        """End a member's cool-down."""
+        self._resume[number] = 0.0
+
+    def _is_held(self, request: ChatRequest) -> bool:
+        return self.after_first_token or not request.stream
+
+
+class _NotFallenOver(Exception):
+    """Carries an error, its cause, past the retries: neither another member nor another attempt may follow."""
+
+
+class _Passes:
+    """The passes of one call over the members, each of which asks them in turn."""
+
+    def __init__(self, backend: FallbackBackend, request: Any, log: AttemptLog) -> None:
+        self._backend = backend
+        self._request = request
+        self._log = log
+        self._number = -1  # of the pass
+        self._settled: set[int] = set()  # members that another attempt would not help
+        self._only: int | None = None  # the member that alone may be asked, since its error does not fall over
+        self._failures: list[Exception] = []
+        self._waits: list[float | None] = []  # what the servers of members to be asked again ask to wait, in seconds
+
+    def run(self, ask: Callable[[], T]) -> T:
+        """Return what a pass returns, after as many passes as the members' retries allow."""
+        try:
+            return retry.call_with_retries(ask, retries=self._backend.retries, deadline=self._request.deadline)
+        except AllModelsFailed as error:
+            error.retryable = False  # it has been tried again
+            raise
+        except _NotFallenOver as stop:
+            raise stop.args[0] from stop.args[0].__cause__
+
+    async def arun(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """The asynchronous twin of `run`."""
+        try:
+            return await retry.acall_with_retries(ask, retries=self._backend.retries, deadline=self._request.deadline)
+        except AllModelsFailed as error:
+            error.retryable = False
+            raise
+        except _NotFallenOver as stop:
+            raise stop.args[0] from stop.args[0].__cause__
+
+    def ask_each(self, begin: Callable[[Member], T]) -> T:
+        """Return what the first member returns that does not fail.
+
+        Raises:
+            AllModelsFailed: All failed.
+            DeadlineExceeded: The call's time is up.
+        """
+        for number, member in self._members():
+            try:
+                outcome = begin(member)
+            except AttemptsUsedUp:
+                break
+            except Exception as error:  # noqa: BLE001 - raised again where it does not fall over
+                self._failed(number, error)
+            else:
+                self._backend.answered(number)
+                return outcome
+        raise self._all_failed()
+
+    async def aask_each(self, begin: Callable[[Member], Awaitable[T]]) -> T:
+        """The asynchronous twin of `ask_each`."""
+        for number, member in self._members():
+            try:
+                outcome = await begin(member)
+            except AttemptsUsedUp:
+                break
+            except Exception as error:  # noqa: BLE001 - as above
+                self._failed(number, error)
+            else:
+                self._backend.answered(number)
+                return outcome
+        raise self._all_failed()
+
+    def _members(self) -> Iterator[tuple[int, Member]]:
+        self._number += 1
+        self._waits.clear()
+        for number, member in self._backend.order():
+            if number in self._settled or self._number > member.model.max_retries:
+                continue
+            if self._only not in (None, number):
+                continue
+            if missing := member.find_missing(self._request):
+                self._log.refuse(member.reference, missing)
+                self._failed(number, missing)
+                continue
+            self._backend.begun(number)
+            yield number, member
+
+    def _failed(self, number: int, error: Exception) -> None:
+        """Note a failure. Raises the error where it does not fall over."""
+        deadline = self._request.deadline
+        if deadline is not None and time.monotonic() >= deadline:
+            late = deadline_exceeded("before a model had answered")
+            late.partial = getattr(error, "partial", None)
+            raise late from error
+        may_retry = isinstance(error, OpenModelsError) and error.retryable
+        may_retry &= self._number < self._backend.members[number].model.max_retries
+        if not self._backend.falls_over(error):
+            self._only = number
+            raise error if may_retry else _NotFallenOver(error)
+        self._backend.failed(number, error)
+        self._failures.append(error)
+        if may_retry:
+            self._waits.append(getattr(error, "retry_after", None))
+        else:
+            self._settled.add(number)
+
+    def _all_failed(self) -> AllModelsFailed:
+        error = all_failed(self._failures, self._backend.members)
+        error.retryable = bool(self._waits)
+        waits = [wait for wait in self._waits if wait is not None]
+        error.retry_after = min(waits) if len(waits) == len(self._waits) and waits else None
+        return error
+
+
+def read_errors(on: Errors | None) -> Callable[[Exception], bool]:
+    """Return the function that says whether an error falls over.
+
+    Raises:
+        InvalidRequest: `on` holds neither error classes nor such a function.
+    """
+    if on is None:
+        return _falls_over
+    if callable(on) and not isinstance(on, type):
+        return on
+    classes = (on,) if isinstance(on, type) else tuple(on) if isinstance(on, Iterable) else ()
+    if classes and all(isinstance(kind, type) and issubclass(kind, Exception) for kind in classes):
+        return lambda error: isinstance(error, classes)
+    raise InvalidRequest("on: expected error classes such as om.RateLimited, or a function of an error.")
+
+
+def _falls_over(error: Exception) -> bool:
+    return isinstance(error, UnsupportedFeature) or (
+        isinstance(error, OpenModelsError) and not isinstance(error, _FINAL)
+    )
+
+
+def all_failed(failures: Sequence[Exception], members: Sequence[Member]) -> AllModelsFailed:
+    """Return the error that holds the causes of all failures."""
+    causes = "; ".join(_describe(failure) for failure in failures[-len(members) :])
+    number = len(members)
+    error = AllModelsFailed(
+        f"{'The model' if number == 1 else f'None of the {number} models'} answered{'' if number > 1 else ' not'}: "
+        f"{causes or 'no attempt was left'}.",
+        next_step="Every cause is in the error's `errors`, every attempt in its `trace`.",
+    )
+    error.errors = tuple(failures)
+    error.__cause__ = failures[-1] if failures else None
+    return error
+
+
+def _describe(failure: Exception) -> str:
+    reference = getattr(failure, "reference", None)
+    cause = str(getattr(failure, "cause", failure)).rstrip(".")
+    return f"{f'{reference}: ' if reference else ''}{type(failure).__name__}: {cause}"
+
+
+def add_partial(error: OpenModelsError, deltas: Sequence[Delta]) -> None:
+    """Put what had arrived of an answer into its error."""
+    if error.partial is None and deltas:
+        assembler = ReplyAssembler("")
+        for delta in deltas:
+            assembler.add(delta)
+        error.partial = assembler.snapshot()
+
+
+def _is_enough(delta: Delta, request: ChatRequest, *, is_held: bool) -> bool:
+    """Return whether a stream may begin with this delta.
+
+    Raises:
+        DeadlineExceeded: The answer is held back, and the call's time is up.
+    """
+    if is_held:
+        if request.deadline is not None and time.monotonic() > request.deadline:
+            raise deadline_exceeded()
+        return False
+    return bool(delta.text or delta.reasoning or delta.tool_calls or delta.logprobs or delta.finish_reason or delta.end)
+
+
+def any_or_all_features(members: Sequence[Member]) -> frozenset[str]:
+    """Return what one member can do of chats, and all of them of the rest."""
+    features = [member.backend.features for member in members]
+    return (frozenset().union(*features) & CHAT_FEATURES) | (frozenset.intersection(*features) - CHAT_FEATURES)
