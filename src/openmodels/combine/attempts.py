@@ -1,4 +1,4 @@
-"""The attempts of one call of a combined model: counted, timed and kept for the trace."""
+"""The attempts of one call of a combined model, as its trace holds them."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ CHAT_FEATURES = frozenset({"chat", "complete", "images"})
 """Features of messages and answers; the others return numbers, which differ from model to model."""
 
 
-class Member:
+class MemberModel:
     """A model of a combination.
 
     Attributes:
@@ -298,7 +298,7 @@ def _tracing(log: AttemptLog) -> Iterator[None]:
         raise outer from error.__cause__
 
 
-def open_members(models: Any) -> tuple[Member, ...]:
+def open_members(models: Any) -> tuple[MemberModel, ...]:
     """Return the members of a combination, opened where they are references.
 
     Raises:
@@ -308,13 +308,13 @@ def open_members(models: Any) -> tuple[Member, ...]:
     """
     if isinstance(models, str | bytes | Model) or not isinstance(models, Iterable):
         raise InvalidRequest(f"models: expected a list of references or models, not {type(models).__name__}.")
-    members = tuple(map(Member, models))
+    members = tuple(map(MemberModel, models))
     if not members:
         raise InvalidRequest("models: the list is empty.")
     return members
 
 
-def combine_capabilities(members: Sequence[Member], features: frozenset[str]) -> dict[str, bool | None]:
+def combine_capabilities(members: Sequence[MemberModel], features: frozenset[str]) -> dict[str, bool | None]:
     """Return what one member at least can do, by the names of `Capabilities`.
 
     Of the features that only all members together have, what `features` says. None is not known.

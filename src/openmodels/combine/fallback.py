@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 from openmodels import retry
 from openmodels.combine.attempts import AttemptLog, AttemptsUsedUp
-from openmodels.combine.combination import CHAT_FEATURES, Combination, Member, ModelLike, combine_capabilities
+from openmodels.combine.combination import CHAT_FEATURES, Combination, MemberModel, ModelLike, combine_capabilities
 from openmodels.core.stream import ReplyAssembler
 from openmodels.deadline import deadline_exceeded
 from openmodels.errors import (
@@ -126,7 +126,7 @@ class FallbackBackend(Combination):
         is_held = self._is_held(request)
         passes = _Passes(self, request, log)
 
-        def begin(member: Member) -> tuple[list[Delta], Generator[Delta, None, None]]:
+        def begin(member: MemberModel) -> tuple[list[Delta], Generator[Delta, None, None]]:
             deltas = member.stream(request, log)
             seen: list[Delta] = []
             try:
@@ -149,7 +149,7 @@ class FallbackBackend(Combination):
         is_held = self._is_held(request)
         passes = _Passes(self, request, log)
 
-        async def begin(member: Member) -> tuple[list[Delta], AsyncGenerator[Delta, None]]:
+        async def begin(member: MemberModel) -> tuple[list[Delta], AsyncGenerator[Delta, None]]:
             deltas = member.astream(request, log)
             seen: list[Delta] = []
             try:
@@ -202,7 +202,7 @@ class FallbackBackend(Combination):
             options=frozenset().union(*(member.model.capabilities.options for member in self.members)),
         )
 
-    def order(self) -> list[tuple[int, Member]]:
+    def order(self) -> list[tuple[int, MemberModel]]:
         """Return the members by number in the order to ask them.
 
         Those in their cool-down come last.
@@ -224,8 +224,8 @@ class FallbackBackend(Combination):
     def failed(self, number: int, error: Exception) -> None:
         """Begin a member's cool-down, where the error speaks of the member."""
         if self.cool_down and not isinstance(error, _OF_THE_REQUEST):
-            asked = getattr(error, "retry_after", None)
-            self._resume[number] = self.clock() + (self.cool_down if asked is None else asked)
+            retry_after = getattr(error, "retry_after", None)
+            self._resume[number] = self.clock() + (self.cool_down if retry_after is None else retry_after)
 
     def answered(self, number: int) -> None:
         """End a member's cool-down."""
@@ -272,7 +272,7 @@ class _Passes:
         except _NotFallenOver as stop:
             raise stop.args[0] from stop.args[0].__cause__
 
-    def ask_each(self, begin: Callable[[Member], T]) -> T:
+    def ask_each(self, begin: Callable[[MemberModel], T]) -> T:
         """Return what the first member returns that does not fail.
 
         Raises:
@@ -291,7 +291,7 @@ class _Passes:
                 return outcome
         raise self._all_failed()
 
-    async def aask_each(self, begin: Callable[[Member], Awaitable[T]]) -> T:
+    async def aask_each(self, begin: Callable[[MemberModel], Awaitable[T]]) -> T:
         """The asynchronous twin of `ask_each`."""
         for number, member in self._members():
             try:
@@ -305,7 +305,7 @@ class _Passes:
                 return outcome
         raise self._all_failed()
 
-    def _members(self) -> Iterator[tuple[int, Member]]:
+    def _members(self) -> Iterator[tuple[int, MemberModel]]:
         self._number += 1
         self._waits.clear()
         for number, member in self._backend.order():
@@ -324,9 +324,9 @@ class _Passes:
         """Note a failure. Raises the error where it does not fall over."""
         deadline = self._request.deadline
         if deadline is not None and time.monotonic() >= deadline:
-            late = deadline_exceeded("before a model had answered")
-            late.partial = getattr(error, "partial", None)
-            raise late from error
+            exceeded = deadline_exceeded("before a model had answered")
+            exceeded.partial = getattr(error, "partial", None)
+            raise exceeded from error
         may_retry = isinstance(error, OpenModelsError) and error.retryable
         may_retry &= self._number < self._backend.members[number].model.max_retries
         if not self._backend.falls_over(error):
@@ -369,7 +369,7 @@ def _falls_over(error: Exception) -> bool:
     )
 
 
-def all_failed(failures: Sequence[Exception], members: Sequence[Member]) -> AllModelsFailed:
+def all_failed(failures: Sequence[Exception], members: Sequence[MemberModel]) -> AllModelsFailed:
     """Return the error that holds the causes of all failures."""
     causes = "; ".join(_describe(failure) for failure in failures[-len(members) :])
     number = len(members)
@@ -411,7 +411,7 @@ def _is_enough(delta: Delta, request: ChatRequest, *, is_held: bool) -> bool:
     return bool(delta.text or delta.reasoning or delta.tool_calls or delta.logprobs or delta.finish_reason or delta.end)
 
 
-def any_or_all_features(members: Sequence[Member]) -> frozenset[str]:
+def any_or_all_features(members: Sequence[MemberModel]) -> frozenset[str]:
     """Return what one member can do of chats, and all of them of the rest."""
     features = [member.backend.features for member in members]
     return (frozenset().union(*features) & CHAT_FEATURES) | (frozenset.intersection(*features) - CHAT_FEATURES)
