@@ -236,7 +236,7 @@ class FallbackBackend(Combination):
 
 
 class _NotFallenOver(Exception):
-    """Carries an error, its cause, past the retries: neither another member nor another attempt may follow."""
+    """Carries an error past the retries: no other attempt may follow."""
 
 
 class _Passes:
