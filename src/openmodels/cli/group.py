@@ -29,6 +29,7 @@ _COMMANDS = {
     "fit": "Show whether a model fits in memory.",
     "catalog": "Make and describe the index that is searched.",
     "models": "Show what is ready on this machine.",
+    "serve": "Serve models to clients of OpenAI's and Anthropic's APIs.",
     "lock": "Write down what a project relies on of its models.",
     "audit": "Compare a lock file with what holds now.",
     "openness": "Judge how open a model is, with evidence.",

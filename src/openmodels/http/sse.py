@@ -1,4 +1,4 @@
-"""Server-sent events: bytes in, events out, however the bytes are cut.
+"""Server-sent events: decoded, however the bytes are cut, and encoded.
 
 Follows https://html.spec.whatwg.org/multipage/server-sent-events.html with one difference: an event
 whose closing blank line is missing at the end of the body is given, since servers forget it.
@@ -102,3 +102,8 @@ class SSEDecoder:
         if self._held > LONGEST_EVENT:
             raise InvalidResponse(f"One event of the stream is larger than {LONGEST_EVENT // 2**20} MiB.")
         where.append(data)
+
+
+def encode_event(data: str, name: str | None = None) -> bytes:
+    """Return an event whose data is one line of text."""
+    return (f"data: {data}\n\n" if name is None else f"event: {name}\ndata: {data}\n\n").encode()

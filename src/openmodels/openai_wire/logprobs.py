@@ -1,7 +1,7 @@
 """The `logprobs` of a choice, of chat endpoints and of legacy completions."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Any, TypeGuard
 
@@ -67,3 +67,28 @@ def _check(logprob: float) -> None:
 
 def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def encode_chat_logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
+    """Return the `logprobs` of a chat's choice."""
+
+    def encode(token: str, logprob: float) -> dict[str, Any]:
+        return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
+
+    content = [
+        {**encode(token, logprob), "top_logprobs": [encode(*pair) for pair in top]} for token, logprob, top in tokens
+    ]
+    return {"content": content, "refusal": None}
+
+
+def encode_completion_logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
+    """Return the `logprobs` of a completion's choice."""
+    body: dict[str, Any] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+    offset = 0
+    for token, logprob, top in tokens:
+        body["tokens"].append(token)
+        body["token_logprobs"].append(logprob)
+        body["top_logprobs"].append(dict(top))
+        body["text_offset"].append(offset)
+        offset += len(token)
+    return body

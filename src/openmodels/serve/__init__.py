@@ -1,0 +1,1 @@
+"""A server for any set of models: the wires of OpenAI, Anthropic and decisions."""

@@ -1,0 +1,116 @@
+"""`/v1/chat/completions` and `/v1/completions`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import ClassVar
+
+from openmodels.core.stream import AsyncStream
+from openmodels.http.sse import encode_event
+from openmodels.model import Model
+from openmodels.openai_wire import replies
+from openmodels.openai_wire.bodies import ChatBody, CompletionBody
+from openmodels.serve.endpoint import (
+    ModelEndpoint,
+    ReplyStream,
+    end_of_server,
+    fetch_images,
+    forward,
+    head_of,
+    joined_usage,
+    read_reply,
+)
+from openmodels.serve.exchange import HttpExchange
+from openmodels.serve.failures import describe, encode_openai, to_json
+from openmodels.types.reply import Reply
+
+
+class ChatEndpoint(ModelEndpoint[ChatBody]):
+    """Answers chats."""
+
+    path: ClassVar[str] = "/v1/chat/completions"
+    body = ChatBody
+
+    def most_tokens(self, body: ChatBody) -> int:
+        """Return the tokens that the answer to a body may have."""
+        return (body.max_completion_tokens or body.options().get("max_tokens") or 0) * (body.n or 1)
+
+    async def answer(self, exchange: HttpExchange, body: ChatBody, model: Model) -> None:
+        """Ask the model and send its answer."""
+        options = self.limit(body.options(), model)
+        forward(options, body.forwarded(), exchange, model)
+        messages = await fetch_images(body.messages, model)
+        is_single = body.parallel_tool_calls is False
+        if body.stream:
+            head = head_of("chat.completion.chunk", "chatcmpl", exchange.model)
+            encoder = replies.ChunkEncoder(head, include_usage=body.includes_usage, only_first_call=is_single)
+            async with model.astream(messages, **options) as stream:
+                await exchange.send_events(self._encode(exchange, stream, encoder))
+            return
+        reply = await read_reply(model, messages, options)
+        self.note(exchange, reply)
+        if is_single:
+            reply = _with_one_call(reply)
+        await exchange.send_json(replies.encode_chat(reply, head_of("chat.completion", "chatcmpl", exchange.model)))
+
+    async def _encode(
+        self, exchange: HttpExchange, stream: AsyncStream, encoder: replies.ChunkEncoder
+    ) -> AsyncIterator[bytes]:
+        source = ReplyStream(stream)
+        try:
+            async for delta in source.deltas():
+                for event in encoder.feed(delta):
+                    yield event
+        except asyncio.CancelledError:
+            if self.state.is_draining:
+                yield encode_event(to_json(encode_openai(describe(end_of_server()))).decode())
+            raise
+        finally:
+            self.note(exchange, stream.snapshot)
+        if source.error is not None:
+            yield encode_event(to_json(encode_openai(describe(source.error))).decode())
+            return
+        for event in encoder.finish(source.reply):
+            yield event
+
+
+def _with_one_call(reply: Reply) -> Reply:
+    """Return a reply that calls at most one tool."""
+    alternatives = tuple(map(_with_one_call, reply.alternatives))
+    return reply.model_copy(update={"tool_calls": reply.tool_calls[:1], "alternatives": alternatives})
+
+
+class CompletionEndpoint(ModelEndpoint[CompletionBody]):
+    """Continues texts."""
+
+    path: ClassVar[str] = "/v1/completions"
+    body = CompletionBody
+
+    def most_tokens(self, body: CompletionBody) -> int:
+        """Return the tokens that the answers to a body may have."""
+        return int(body.options().get("max_tokens") or 0) * (body.n or 1) * len(body.prompts)
+
+    async def answer(self, exchange: HttpExchange, body: CompletionBody, model: Model) -> None:
+        """Ask the model and send its answer."""
+        options = self.limit(body.options(), model)
+        forward(options, body.forwarded(), exchange, model)
+        answered = [await model.acomplete(prompt, **options) for prompt in body.prompts]
+        exchange.usage = joined_usage(answered)
+        exchange.cost = sum((reply.cost or 0.0 for reply in answered), 0.0)
+        head = head_of("text_completion", "cmpl", exchange.model)
+        echoed = body.prompts if body.echo else ()
+        encoded = replies.encode_completion(answered, head, echoed)
+        if not body.stream:
+            await exchange.send_json(encoded)
+            return
+        # `Model` continues a text as a whole, so the stream has one chunk.
+        usage = encoded.pop("usage", None)
+        chunks = [encoded, *([{**head, "choices": [], "usage": usage}] if body.includes_usage else [])]
+
+        async def events() -> AsyncIterator[bytes]:
+            for chunk in chunks:
+                yield encode_event(to_json(chunk).decode())
+            yield replies.DONE
+
+        await exchange.send_events(events())
