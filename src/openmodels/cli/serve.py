@@ -28,6 +28,7 @@ from openmodels.settings import DEFAULT_MODEL, install_hint
 @click.option("--no-auth", is_flag=True, help="Answer without a key; only on a loopback address.")
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A name under which clients call it.")
 @click.option("--config", "config_path", type=click.Path(exists=True, dir_okay=False), help="A TOML file.")
+@output.json_option
 def serve(
     *,
     references: tuple[str, ...],
@@ -72,6 +73,9 @@ def serve(
     app = config.build_app(models, keys, hosts=(*config.hosts, *hosts))
 
     def announce(address: str) -> None:
+        if output.wants_json():
+            output.write_json({"address": address, "key": shown})
+            return
         if shown is not None:
             output.note(f"The key of this launch is {shown}")
             output.note(f"Open {address}/#key={shown}")

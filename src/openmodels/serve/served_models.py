@@ -129,7 +129,7 @@ class ServedModels:
                 )
 
     async def _close_idle(self, wanted: ServedModel) -> bool:
-        """Close the idle model that was used least recently; return whether there was one."""
+        """Close the idle model used least recently; return whether there was one."""
         idle = [served for served in self if served.is_loaded and not served.running and served is not wanted]
         if not idle:
             return False
@@ -162,7 +162,7 @@ def measure_memory() -> int:
 
 
 def _find_aliases(models: Mapping[str, Model]) -> dict[str, str]:
-    """Return the references of models, and their rests, where only one model has them."""
+    """Return the references of models and their rests, unless several have them."""
     aliases: dict[str, str] = {}
     repeated = set()
     for name, model in models.items():
