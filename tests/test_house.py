@@ -26,7 +26,8 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 LAYERS = (
     {"__main__"},
-    {"cli", "integrations", "serve", "testing"},
+    {"cli", "integrations", "testing"},
+    {"serve"},
     {"compare", "combine", "customize"},
     {"choose"},
     {"openness"},
