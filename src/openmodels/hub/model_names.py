@@ -55,34 +55,34 @@ def search_terms(name: str) -> tuple[str, ...]:
     "SmolLM2-135M" gives smollm, 2, 135m and smol; "BioMistral" biomistral, bio and mistral;
     "Llama-3.1" llama, 3.1 and 3.
     """
-    terms: dict[str, None] = {}
-    for piece in _PIECES.findall(name):
-        piece = _VERSION.sub("", piece)  # noqa: PLW2901 - "v0.1" and "0.1" are the same word
-        low = piece.lower()
-        if _SIZE.fullmatch(low):
-            terms[low] = None
-            continue
-        if tail := _SIZE_AT_END.search(low):
-            terms[tail.group()] = None
-            piece, low = piece[: tail.start()], low[: tail.start()]  # noqa: PLW2901 - the rest of the same piece
-        for run in _RUNS.findall(piece):
-            _add_run(run, terms)
+    return tuple(dict.fromkeys(term for piece in _PIECES.findall(name) for term in _piece_terms(piece)))
+
+
+@lru_cache(maxsize=16_384)
+def _piece_terms(piece: str) -> tuple[str, ...]:
+    """Return the words of a piece between separators; most pieces are in many names."""
+    piece = _VERSION.sub("", piece)  # "v0.1" and "0.1" are the same word
+    low = piece.lower()
+    if _SIZE.fullmatch(low):
+        return (low,)
+    terms: list[str] = []
+    if tail := _SIZE_AT_END.search(low):
+        terms.append(tail.group())
+        piece = piece[: tail.start()]
+    for run in _RUNS.findall(piece):
+        terms += _run_terms(run)
     return tuple(terms)
 
 
-def _add_run(run: str, terms: dict[str, None]) -> None:
+def _run_terms(run: str) -> list[str]:
     low = run.lower()
     if low == "v":
-        return
-    terms[low] = None
+        return []
     if low[0].isdigit():
         major = low.partition(".")[0]
-        if major not in {low, "0"}:
-            terms[major] = None
-    elif len(low) > 5 and not run.islower():
-        parts = [part.lower() for part in _CAMEL.findall(run)]
-        if len(parts) > 1:
-            terms.update((part, None) for part in parts if len(part) > 2)
+        return [low] if major in {low, "0"} else [low, major]
+    parts = [part.lower() for part in _CAMEL.findall(run)] if len(low) > 5 and not run.islower() else []
+    return [low, *(part for part in parts if len(part) > 2)] if len(parts) > 1 else [low]
 
 
 def parameter_counts(name: str) -> tuple[int | None, int | None]:

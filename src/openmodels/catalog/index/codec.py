@@ -285,17 +285,22 @@ def is_sound(row: IndexRow) -> bool:
     """Return whether `encode` can have made the values read without `decode`."""
     try:
         unpack(row.terms)
-        stored = json.loads(row.rest) if row.rest else {}
+        stored = json.loads(row.rest) if row.rest else None
     except (ValueError, RecursionError):
         return False
+    counts = [count for count in (row.downloads, row.likes, row.parameters, row.active, row.context) if count]
+    days = [day for day in (row.created, row.updated, row.as_of) if day is not None]
+    if (counts and not 0 < min(counts) <= max(counts) < 2**62) or (
+        days and not _FIRST_DAY <= min(days) <= max(days) <= _LAST_DAY
+    ):
+        return False
+    if stored is None:
+        return True
     offers = stored.get("offers", []) if isinstance(stored, dict) else None
-    counts = (row.downloads, row.likes, row.parameters, row.active, row.context)
     return (
         isinstance(offers, list)
         and all(isinstance(offer, dict) and _is_price(offer.get("price_out")) for offer in offers)
         and isinstance(stored.get("trending", 0), int | float | None)
-        and all(count is None or 0 <= count < 2**62 for count in counts)
-        and all(day is None or _FIRST_DAY <= day <= _LAST_DAY for day in (row.created, row.updated, row.as_of))
     )
 
 

@@ -51,7 +51,7 @@ _SECONDS, _COUNTING_SECONDS = 10.0, 60.0
 _LARGEST_VALUE = 50 * 2**20
 _WHOLE = int | None
 _ROW = (str, int, _WHOLE, _WHOLE, _WHOLE, _WHOLE, _WHOLE, _WHOLE, _WHOLE, _WHOLE, bytes, str | None)
-_TERMS_HELD, _ROWS_HELD, _RECORDS_HELD = 200_000, 20_000, 1_000
+_TERMS_HELD, _ROWS_HELD, _RECORDS_HELD, _MATCHES_HELD = 200_000, 20_000, 1_000, 500
 
 
 def default_path() -> Path:
@@ -74,6 +74,7 @@ class Index:
         self._rows: dict[int, codec.IndexRow] = {}
         self._records: dict[int, ModelRecord] = {}
         self._values: dict[str, dict[str, int]] = {}
+        self._matches: dict[tuple[Any, ...], tuple[int, list[int]]] = {}
         if connection is None and path.exists() and not path.is_file():  # a pipe would be waited for
             raise unreadable(path, "it is not a plain file")
         try:
@@ -191,15 +192,27 @@ class Index:
         texts = self.term_texts(numbers)
         return [texts[number] for number in numbers]
 
-    def match(self, expression: str, *, where: str = "", values: Iterable[Any] = (), limit: int) -> list[int]:
+    def match(
+        self, expression: str, *, where: str = "", values: Iterable[Any] = (), limit: int, after: int | None = None
+    ) -> list[int]:
         """Return the row numbers that an expression matches, the most popular first.
 
         The expression is in the syntax of FTS5, "" for every model; `where` is a further condition on the columns of
-        `models` in SQL, and `values` what its question marks stand for.
+        `models` in SQL, and `values` what its question marks stand for. `after` leaves out the rows up to a number.
         """
         order = "words.rowid" if expression else "models.row"
-        rows = self._select(order, expression, where, [*values, limit], f"ORDER BY {order} LIMIT ?")
-        return [row for (row,) in rows]
+        if after is not None:
+            where, values = f"{where} AND {order} > ?" if where else f"{order} > ?", [*values, after]
+        # A search asks for the same matches more than once; where they were fewer than the limit, they are all.
+        key = (expression, where, *values)
+        limit_of_held, held = self._matches.get(key, (0, []))
+        if len(held) == limit_of_held < limit:
+            rows = self._select(order, expression, where, [*key[2:], limit], f"ORDER BY {order} LIMIT ?")
+            held = [row for (row,) in rows]
+            if len(self._matches) > _MATCHES_HELD:
+                self._matches = {}
+            self._matches[key] = limit, held
+        return held[:limit]
 
     def count(self, expression: str, *, where: str = "", values: Iterable[Any] = ()) -> int:
         """Return how many models an expression matches."""
@@ -256,7 +269,7 @@ class Index:
         if not expression:
             statement = f"SELECT {columns} FROM models {f'WHERE {where}' if where else ''} {tail}"
             return self.query(statement, *values, **options)
-        join = "JOIN models ON models.row = words.rowid" if where or "models." in columns else ""
+        join = "JOIN models ON models.row = words.rowid" if "models." in where + columns else ""
         condition = f"AND {where}" if where else ""
         statement = f"SELECT {columns} FROM words {join} WHERE words MATCH ? {condition} {tail}"
         return self.query(statement, expression, *values, **options)

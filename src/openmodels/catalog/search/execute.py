@@ -163,12 +163,15 @@ def _matching_all(index: Index, parts: list[str], scope: Scope, *, folds: bool) 
 
 def _popular(index: Index, expression: str, scope: Scope, *, folds: bool) -> list[int]:
     numbers = scope.match(index, expression, _CANDIDATES)
-    variant = filters.term_expression(index, "is:variant")
+    variant = index.term_numbers(["is:variant"]).get("is:variant")
     if len(numbers) < _CANDIDATES or not folds or variant is None or not expression:
         return numbers  # these are all, or no variant is to make room
-    originals = scope.match(index, f"{expression} NOT {variant}", _CANDIDATES)
-    variants_among = set(numbers).difference(originals)
-    return originals + sorted(variants_among)[:_VARIANTS]
+    rows = index.rows_by_number(numbers)
+    variants_among = [number for number in numbers if variant in codec.unpack(rows[number].terms)]
+    originals = f'{expression} NOT "{codec.term_token(variant)}"'
+    more = scope.match(index, originals, len(variants_among), after=numbers[-1])
+    dropped = set(variants_among[_VARIANTS:])
+    return [number for number in numbers if number not in dropped] + more
 
 
 def _most_downloaded(index: Index, matches: Matches, limit: int) -> list[int]:

@@ -61,13 +61,17 @@ class Scope:
         demanded = all_of([*parts, *self.required])
         return f"({demanded} NOT {self.excluded})" if demanded and self.excluded else demanded
 
-    def match(self, index: Index, expression: str, limit: int) -> list[int]:
-        """Return the most popular matches of an expression that `expression` returned."""
+    def match(self, index: Index, expression: str, limit: int, *, after: int | None = None) -> list[int]:
+        """Return the most popular matches of an expression that `expression` returned, those after a row number."""
         numbers = [
             number
             for condition in self.conditions
             for number in index.match(
-                all_of([expression, condition.expression]), where=condition.where, values=condition.values, limit=limit
+                all_of([expression, condition.expression]),
+                where=condition.where,
+                values=condition.values,
+                limit=limit,
+                after=after,
             )
         ]
         return numbers if len(self.conditions) == 1 else sorted(numbers)[:limit]

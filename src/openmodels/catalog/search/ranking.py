@@ -69,10 +69,11 @@ class Ranker:
     def folded(self, hits: list[Hit], limit: int) -> list[Hit]:
         """Return the best of each model: the model itself if it matches, else a variant."""
         originals = {hit.row.id.lower() for hit in hits if self.variant not in hit.terms}
-        named = {_unconverted(model_id) for model_id in originals} if len(originals) < len(hits) else set()
+        named: set[str] = set()  # most searches show no variant: their names are read only for one
         kept: list[Hit] = []
         for hit in hits:
             if self.variant in hit.terms:
+                named = named or {_unconverted(model_id) for model_id in originals}
                 bases, name = self._bases(hit), _unconverted(hit.row.id)
                 if bases & originals or name in named:
                     continue
@@ -96,11 +97,9 @@ class Ranker:
         name_words = set(words)
         score, matched = 0.0, set[str]()
         for group in self.parsed.groups:
-            best, weights = 0.0, group.words
-            for word in words:
-                if word in weights:
-                    matched.add(word)
-                    best = max(best, weights[word])
+            shared = group.words.keys() & name_words
+            matched |= shared
+            best = max(map(group.words.__getitem__, shared)) if shared else 0.0
             if group.name_parts:
                 matched |= name_words.intersection(group.name_parts)
                 best = max(best, _NAME_PARTS if name_words.issuperset(group.name_parts) else 0.0)
