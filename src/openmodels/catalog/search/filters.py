@@ -62,7 +62,10 @@ class Scope:
         return f"({demanded} NOT {self.excluded})" if demanded and self.excluded else demanded
 
     def match(self, index: Index, expression: str, limit: int, *, after: int | None = None) -> list[int]:
-        """Return the most popular matches of an expression that `expression` returned, those after a row number."""
+        """Return the most popular matches of an expression that `expression` returned.
+
+        `after` is the last row number to leave out, None for none.
+        """
         numbers = [
             number
             for condition in self.conditions
