@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib.resources import files
+from itertools import chain
 
 _PIECES = re.compile(r"[^\W_]+(?:\.\d+[^\W_]*)*")
 _RUNS = re.compile(r"\d+(?:\.\d+)*|[^\W\d_]+")
@@ -55,7 +56,7 @@ def search_terms(name: str) -> tuple[str, ...]:
     "SmolLM2-135M" gives smollm, 2, 135m and smol; "BioMistral" biomistral, bio and mistral;
     "Llama-3.1" llama, 3.1 and 3.
     """
-    return tuple(dict.fromkeys(term for piece in _PIECES.findall(name) for term in _piece_terms(piece)))
+    return tuple(dict.fromkeys(chain.from_iterable(map(_piece_terms, _PIECES.findall(name)))))
 
 
 @lru_cache(maxsize=16_384)

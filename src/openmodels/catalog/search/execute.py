@@ -16,8 +16,8 @@ from openmodels.catalog.search.filters import Scope, all_of, any_of
 from openmodels.catalog.search.ranking import Ranker
 from openmodels.errors import MissingExtra
 
-_CANDIDATES = 250  # most popular matches that are ranked: with them recall@5 over the judged queries is 0.97
-_VARIANTS = 60  # of them at most may be variants, which outnumber their originals and would leave no room for others
+_CANDIDATES = 160  # most popular matches that are ranked: recall@5 over the judged queries is the same from 120 to 400
+_VARIANTS = 4  # one in so many at most may be a variant: they outnumber their originals, and would leave no room
 _FEW = 5  # with fewer matches of all words, those of all words but one are added
 _MOST_MISSING, _MOST_COMBINATIONS = 2, 12
 """So many words may be missing; each combination of the others is a query of its own."""
@@ -60,18 +60,19 @@ def search(index: Index, query: Query) -> Matches:
     groups = [(group, part) for group in parsed.groups if (part := _expression(index, group)) and not group.is_optional]
     sort = query.sort or ("relevance" if parsed.groups else "downloads")
     folds = not parsed.wants_variants and query.base_model is None
+    most = max(_CANDIDATES, 2 * query.limit)
     scope.excluded = any_of(filter(None, (_expression(index, group) for group in parsed.excluded)))
     matches.expression = scope.expression(part for _, part in groups)
     numbers = [] if sort in _BY_POPULARITY else _top_by_step(index, sort, matches, query.limit)
     if not numbers and sort not in _BY_POPULARITY and groups:
         # Words that no model has are left out here too.
-        _, matches.expression = _candidates(index, parsed, groups, scope, folds=folds)
+        _, matches.expression = _candidates(index, parsed, groups, scope, most, folds=folds)
         numbers = _top_by_step(index, sort, matches, query.limit)
     if not numbers and "sort" in stated and sort not in _BY_POPULARITY:
         parsed.remarks.append(f"no match has a place in the order of {sort}")
         sort = "relevance" if parsed.groups else "downloads"
     if sort in _BY_POPULARITY:
-        numbers, matches.expression = _candidates(index, parsed, groups, scope, folds=folds)
+        numbers, matches.expression = _candidates(index, parsed, groups, scope, most, folds=folds)
         if sort == "downloads":
             numbers = _most_downloaded(index, matches, query.limit)
         exact = {text: index.row_number(text) for text in (query.text.strip(), *parsed.ids) if text}
@@ -118,6 +119,7 @@ def _candidates(
     parsed: query_expansion.ExpandedQuery,
     groups: list[tuple[query_expansion.WordGroup, str]],
     scope: Scope,
+    most: int,
     *,
     folds: bool,
 ) -> tuple[list[int], str]:
@@ -126,7 +128,7 @@ def _candidates(
     Words that no model has are left out. Where few models match all others, those that match all but one are
     added, then those that match all but two, and if there are none, those that match any.
     """
-    numbers, expression = _matching_all(index, [part for _, part in groups], scope, folds=folds)
+    numbers, expression = _matching_all(index, [part for _, part in groups], scope, most, folds=folds)
     if len(numbers) >= _FEW or not groups:
         return numbers, expression
     known = [(group, part) for group, part in groups if index.match(part, limit=1)]
@@ -134,7 +136,7 @@ def _candidates(
     if len(kept) < len(parsed.groups) and (known or parsed.filters):
         parsed.ignored += [group.word for group in parsed.groups if id(group) not in kept]
         parsed.groups = [group for group in parsed.groups if id(group) in kept]
-        numbers, expression = _matching_all(index, [part for _, part in known], scope, folds=folds)
+        numbers, expression = _matching_all(index, [part for _, part in known], scope, most, folds=folds)
     parts = [part for _, part in known]
     for missing in range(1, min(_MOST_MISSING, len(parts) - 1) + 1):
         if len(numbers) >= _FEW:
@@ -145,32 +147,32 @@ def _candidates(
         )
         kept_parts = [all_of(part for _, part in some) for some in chosen[:_MOST_COMBINATIONS]]
         for part in kept_parts:
-            if len(numbers) >= _CANDIDATES:
+            if len(numbers) >= most:
                 break
-            numbers += _popular(index, scope.expression([part]), scope, folds=folds)
+            numbers += _popular(index, scope.expression([part]), scope, most, folds=folds)
         expression = scope.expression([any_of(kept_parts)])
         remark = f"few models match all of it: some shown match all but {missing}"
         parsed.remarks = [*(text for text in parsed.remarks if not text.startswith("few models")), remark]
     if not numbers and len(parts) > 1:
-        numbers, expression = _matching_all(index, [any_of(parts)], scope, folds=folds)
+        numbers, expression = _matching_all(index, [any_of(parts)], scope, most, folds=folds)
     return list(dict.fromkeys(numbers)), expression
 
 
-def _matching_all(index: Index, parts: list[str], scope: Scope, *, folds: bool) -> tuple[list[int], str]:
+def _matching_all(index: Index, parts: list[str], scope: Scope, most: int, *, folds: bool) -> tuple[list[int], str]:
     expression = scope.expression(parts)
-    return _popular(index, expression, scope, folds=folds), expression
+    return _popular(index, expression, scope, most, folds=folds), expression
 
 
-def _popular(index: Index, expression: str, scope: Scope, *, folds: bool) -> list[int]:
-    numbers = scope.match(index, expression, _CANDIDATES)
+def _popular(index: Index, expression: str, scope: Scope, most: int, *, folds: bool) -> list[int]:
+    numbers = scope.match(index, expression, most)
     variant = index.term_numbers(["is:variant"]).get("is:variant")
-    if len(numbers) < _CANDIDATES or not folds or variant is None or not expression:
+    if len(numbers) < most or not folds or variant is None or not expression:
         return numbers  # these are all, or no variant is to make room
     rows = index.rows_by_number(numbers)
     variants_among = [number for number in numbers if variant in codec.unpack(rows[number].terms)]
     originals = f'{expression} NOT "{codec.term_token(variant)}"'
     more = scope.match(index, originals, len(variants_among), after=numbers[-1])
-    dropped = set(variants_among[_VARIANTS:])
+    dropped = set(variants_among[most // _VARIANTS :])
     return [number for number in numbers if number not in dropped] + more
 
 
