@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from openmodels.openai_wire.choices import ChoiceDecoder
-from openmodels.openai_wire.tool_calls import ToolCallAssembler
+from openmodels.openai_wire.choices import ChoiceDecoder, ToolCallAssembler
 
 BARE = {"function": {"name": "stop", "arguments": ""}}
 EMPTY = {"function": {"name": "stop", "arguments": "{}"}}

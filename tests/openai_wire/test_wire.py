@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 
 from openmodels.errors import OpenModelsError, StreamInterrupted
 from openmodels.http import decompression, sse, status_errors
-from openmodels.openai_wire import decode, tool_calls
+from openmodels.openai_wire import choices, decode
 from openmodels.testing.faults import KEY, PROMPT
 from openmodels.testing.faults.answers import chunk, event, stream
 
@@ -171,7 +171,7 @@ _pieces = st.fixed_dictionaries(
 
 @given(st.lists(st.one_of(_pieces, _json), max_size=10))
 def test_garbage_as_tool_calls_is_a_typed_error(pieces: list[Any]) -> None:
-    assembler = tool_calls.ToolCallAssembler()
+    assembler = choices.ToolCallAssembler()
     names = []
     try:
         assembler.add(pieces)
@@ -249,7 +249,7 @@ def test_calls_cut_and_woven_in_any_way_come_back_whole(
                 for first, part in zip([True] + [False] * len(parts), parts, strict=False)
             ]
         )
-    assembler = tool_calls.ToolCallAssembler()
+    assembler = choices.ToolCallAssembler()
     begun = 0  # calls begin in their order; their pieces come in any
     while any(queues):
         ready = [queue for number, queue in enumerate(queues) if queue and number <= begun]

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import operator
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from typing_extensions import Unpack
 
-from openmodels import errors
+from openmodels import errors, retry
 from openmodels.bulk.items import BulkItem, BulkSummary
 from openmodels.bulk.journal import Journal
-from openmodels.core.concurrency import ConcurrencyLimiter
 from openmodels.core.request import ChatCall
 from openmodels.core.stream import validate_reply
+from openmodels.errors import RateLimited
 from openmodels.types.options import CallOptions
 from openmodels.types.reply import Reply
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+_T = TypeVar("_T")
 
 CONCURRENCY = 16  # default number of calls in flight
 LOOK_AHEAD = 8  # how many times `concurrency` prompts are read before the oldest of them must be answered
@@ -245,3 +248,72 @@ class BulkRun:
         bar = progress.Progress(*columns, console=console)
         bar.start()
         return bar, bar.add_task(self.reference, total=operator.length_hint(prompts) or None, status="")
+
+
+class ConcurrencyLimiter:
+    """Limits the calls of one run in flight; a rate limit slows all of them.
+
+    Additive increase, multiplicative decrease, as in TCP: a refusal halves the limit and lets nothing start for
+    as long as the server asks; calls that succeed raise it again, by one for a whole round of them.
+
+    At most `largest` calls are in flight; `retries` are those of one call because of rate limits.
+    """
+
+    def __init__(self, largest: int, retries: int) -> None:
+        self.largest = largest
+        self.retries = retries
+        self._slots = asyncio.Semaphore(largest)
+        self._changed = asyncio.Event()
+        self._limit = float(largest)
+        self._active = 0
+        self._streak = 0
+        self._slowed = self._resume = 0.0
+
+    async def run(self, start: Callable[[], Awaitable[_T]]) -> _T:
+        """Return `await start()`, begun when the limit allows, again if refused.
+
+        Raises:
+            RateLimited: The retries are used up, or the server asks to wait too long.
+            OpenModelsError: As `start` does.
+        """
+        async with self._slots:
+            attempts = 0
+            while True:
+                await self._wait_for_slot()
+                self._active += 1
+                start_time = time.monotonic()
+                try:
+                    result = await start()
+                except RateLimited as error:
+                    attempts += 1
+                    is_final = attempts > self.retries or not error.retryable
+                    if is_final or not self._slow_down(start_time, error.retry_after):
+                        raise
+                else:
+                    self._limit = min(self.largest, self._limit + 1 / self._limit)
+                    self._streak = 0
+                    return result
+                finally:
+                    self._active -= 1
+                    self._changed.set()
+
+    async def _wait_for_slot(self) -> None:
+        while (wait := self._resume - time.monotonic()) > 0 or self._active >= int(self._limit):
+            if wait > 0:
+                await asyncio.sleep(wait)
+            else:
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _slow_down(self, start_time: float, retry_after: float | None) -> bool:
+        """Lower the limit for a call that was refused; return whether to try it again."""
+        if (retry_after or 0.0) > retry.LONGEST_ASKED:
+            return False
+        # Calls that were in flight together are refused together: that is one sign, not many.
+        if start_time > self._slowed:
+            self._limit = max(1.0, self._limit / 2)
+            self._slowed = time.monotonic()
+            self._streak += 1
+        wait = min(retry.LONGEST_WAIT, retry.FIRST_WAIT * 2**self._streak) if retry_after is None else retry_after
+        self._resume = max(self._resume, time.monotonic() + retry.overridden_wait(wait))
+        return True

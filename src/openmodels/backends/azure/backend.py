@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from azure.core.credentials import AzureKeyCredential
 from typing_extensions import Unpack
 
-from openmodels.backends.azure import endpoint as azure_endpoint, errors
+from openmodels import errors
+from openmodels.backends.azure import endpoint as azure_endpoint
 from openmodels.backends.azure.credential import TokenSource
 from openmodels.backends.azure.exchange import AzureExchange
 from openmodels.backends.openai_compatible import EncodedRequest, OpenAICompatible, ServerOptions
 from openmodels.deadline import deadline_after
 from openmodels.errors import InvalidReference, InvalidRequest, NotConfigured, OpenModelsError, UnsupportedFeature
 from openmodels.http import status_errors
-from openmodels.http.address import is_loopback
+from openmodels.http.address import Address, is_loopback
 from openmodels.http.client import Exchange, HttpClient
 from openmodels.http.secrets import Secret, check_key
 from openmodels.openai_wire import decode
@@ -167,7 +170,7 @@ class AzureBackend(OpenAICompatible):
 
     def translate_error(self, failure: status_errors.FailedResponse) -> OpenModelsError:
         """Return the error for a failed response, with what Azure says beside it."""
-        return errors.translate_error(failure, self.address, self._authentication_advice())
+        return translate_error(failure, self.address, self._authentication_advice())
 
     def _authentication_advice(self) -> str:
         if isinstance(self._authentication, TokenSource):
@@ -185,3 +188,37 @@ def _read_environment(names: tuple[str, ...]) -> tuple[str, str | None]:
     """Return the first variable that is set with its value, else the first and None."""
     variables = ((name, os.environ[name]) for name in names if os.environ.get(name))
     return next(variables, (names[0], None))
+
+
+def translate_error(failure: status_errors.FailedResponse, to: Address, identity: str) -> errors.OpenModelsError:
+    """Return the error for a failed response, with `identity` for a refused key."""
+    if categories := _read_categories(failure.body):
+        failure = replace(failure, message=f"{failure.message} (filtered: {', '.join(categories)})")
+    error = status_errors.error_from_response(failure)
+    if type(error) in (errors.NotConfigured, errors.EndpointRetired) and failure.status in (404, 410):
+        error.next_step = (
+            f"Check `base_url`, {to}. The address of an Azure resource that is still served is "
+            f"https://RESOURCE.services.ai.azure.com{azure_endpoint.V1_PATH}."
+        )
+    elif type(error) is errors.ModelNotFound:
+        error.next_step = "Check the deployment's name; `model.backend.list_deployments()` may list it."
+    elif type(error) in (errors.AuthenticationFailed, errors.AccessDenied):
+        error.next_step = identity
+    return error
+
+
+def _read_categories(body: Any) -> list[str]:
+    """Return a content filter's categories, e.g. "hate: high", from an error's body."""
+    inner = body.get("error") if isinstance(body, dict) else None
+    inner = inner.get("innererror") or inner.get("inner_error") or inner if isinstance(inner, dict) else {}
+    results = (
+        (inner.get("content_filter_result") or inner.get("content_filter_results")) if isinstance(inner, dict) else None
+    )
+    categories = []
+    for name, result in results.items() if isinstance(results, dict) else ():
+        if not (isinstance(result, dict) and (result.get("filtered") or result.get("detected"))):
+            continue
+        words = [str(word) for word in (name, result.get("severity")) if word]
+        if all(re.fullmatch(r"[\w-]{1,40}", word, re.ASCII) for word in words):
+            categories.append(": ".join(words))
+    return categories

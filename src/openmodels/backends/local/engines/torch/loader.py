@@ -22,14 +22,15 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
+from transformers.quantizers.auto import AutoHfQuantizer
 
 from openmodels.backends.local import generation_config
-from openmodels.backends.local.engines.torch import checkpoint_check, device as devices, quantization
+from openmodels.backends.local.engines.torch import checkpoint_check, device as devices
 from openmodels.backends.local.engines.torch.torch_setup import garbage_collection_paused
 from openmodels.backends.local.prompt import images, tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig
 from openmodels.backends.local.weights import checkpoint, memory, model_metadata, task_detection
-from openmodels.errors import LoadFailed, OpenModelsError, OutOfMemory, UnsafeWeights, UnsupportedFeature
+from openmodels.errors import LoadFailed, MissingExtra, OpenModelsError, OutOfMemory, UnsafeWeights, UnsupportedFeature
 from openmodels.hub.model_page import CONTEXT_KEYS, UNBOUNDED
 
 _BIDIRECTIONAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & frozenset(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
@@ -107,7 +108,7 @@ def load(
     _check_size(folder, config, chosen, torch_dtype)
     with exclusive_loading(), translated_errors(folder):
         options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
-        dequantized = quantization.check(config, chosen)
+        dequantized = check_quantization(config, chosen)
         parsed = AutoConfig.from_pretrained(folder, **options)
         # A config.json may name other files than the ones that were checked.
         parsed.transformers_weights = None
@@ -286,3 +287,73 @@ def context_length(config: Any, tokenizer: Any) -> int:
             return length
     # Recurrent and ALiBi models have no limit of their own; the tokenizer may know one.
     return tokenizer_files.max_length(tokenizer)
+
+
+_QUANTIZATION_PACKAGES = {
+    "aqlm": "aqlm[cpu,gpu]",
+    "awq": "gptqmodel",
+    "eetq": "kernels",
+    "fbgemm_fp8": "fbgemm-gpu",
+    "gptq": "optimum gptqmodel",
+    "higgs": "flute-kernel",
+    "mxfp8": "kernels",
+    "quanto": "optimum-quanto",
+    "quark": "amd-quark",
+    "spqr": "spqr_quant[gpu]",
+}
+"""The packages that transformers needs, by method, where they are not named like it; its own messages name them too."""
+_RUN_BY_VLLM = frozenset(
+    {"awq", "gptq", "bitsandbytes", "compressed-tensors", "fp8", "fbgemm_fp8", "modelopt", "torchao"}
+)
+_QUANTIZATION_ENTRIES = ("quantization_config", "compression_config", "quantization")
+_UNQUANTIZED = "a version of the model in its own precision, or a GGUF file of it"
+
+
+def check_quantization(config: Mapping[str, Any], device: torch.device) -> bool:
+    """Check that a device runs a quantisation; return whether it dequantises."""
+    nested = config.get("text_config")
+    parts = (config, nested if isinstance(nested, Mapping) else {})
+    entry = next((part[name] for part in parts for name in _QUANTIZATION_ENTRIES if part.get(name) is not None), None)
+    if entry is None:
+        return False
+    if not isinstance(entry, Mapping):
+        raise LoadFailed(
+            "config.json: quantization_config is no object.",
+            next_step="Use the config.json that the weights were saved with.",
+        )
+    method = _read_method(entry)
+    try:
+        known = AutoHfQuantizer.supports_quant_method(dict(entry))
+    except (ValueError, TypeError):  # it names no method, or something that cannot be one
+        known = False
+    if not known:
+        raise UnsupportedFeature(
+            f"The weights are quantised with {method!r}, which transformers does not know.",
+            next_step=f"Use {_UNQUANTIZED}.",
+        )
+    device_map = None if device.type == "cpu" else {"": device}
+    try:
+        quantizer = AutoHfQuantizer.from_config(dict(entry), pre_quantized=True)
+        quantizer.validate_environment(device_map=device_map, weights_only=True)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        others = _UNQUANTIZED + (", or engine='vllm' on a GPU" if method in _RUN_BY_VLLM else "")
+        if isinstance(error, ImportError):
+            raise MissingExtra(
+                f"The weights are quantised with {method!r}, and transformers needs a package for it: {reason}.",
+                next_step=f"Run: pip install {_QUANTIZATION_PACKAGES.get(method, method)}; or use {others}.",
+            ) from error
+        raise UnsupportedFeature(
+            f"The weights are quantised with {method!r}, which transformers does not run on {device.type!r} here: "
+            f"{reason}.",
+            next_step=f"Use {others}.",
+        ) from error
+    return bool(getattr(quantizer.quantization_config, "dequantize", False))
+
+
+def _read_method(entry: Mapping[str, Any]) -> str:
+    if entry.get("load_in_4bit") or entry.get("load_in_8bit"):
+        return "bitsandbytes"
+    if isinstance(method := entry.get("quant_method"), str):
+        return method
+    return "mlx" if {"group_size", "bits"} <= entry.keys() else "an unnamed method"
