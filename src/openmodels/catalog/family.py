@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from openmodels import columns, escaping, settings
+from openmodels import columns, errors, escaping, settings
 from openmodels.catalog import lineage
 from openmodels.catalog.api import check_id, find_in_index, info, open_index
 from openmodels.catalog.index import codec
@@ -17,14 +17,6 @@ from openmodels.catalog.record import Ids, ModelRecord
 from openmodels.catalog.search.filters import RELATIONS, any_of, term_expression
 from openmodels.catalog.sources.disk import DiskCatalog
 from openmodels.catalog.sources.hub import HubCatalog
-from openmodels.errors import (
-    ConnectionFailed,
-    DeadlineExceeded,
-    ErrorBoundary,
-    ModelNotFound,
-    OpenModelsError,
-    RateLimited,
-)
 from openmodels.hub import addresses, model_names
 
 _SECONDS = 60.0  # seconds the Hub has in all to answer what a family needs of it
@@ -174,7 +166,7 @@ class Family:
         return reached[1:]
 
 
-@ErrorBoundary()
+@errors.ErrorBoundary()
 def family(model_id: str, *, live: bool | None = None, limit: int = 500) -> Family:
     """Return a model's ancestors and descendants, each edge with its evidence.
 
@@ -283,7 +275,7 @@ class _FamilyBuilder:
         self._lookups_left -= 1
         try:
             record = self.hub.get(model_id)
-        except OpenModelsError:
+        except errors.OpenModelsError:
             return  # its name stays in the tree, without its record: ancestors are often gated or gone
         self._fetched[record.id.lower()] = record
         self._note_former_ids(record)
@@ -338,11 +330,11 @@ class _FamilyBuilder:
         self._cards_left -= 1
         try:
             return self.hub.card(record.ids.hub)
-        except ModelNotFound:
+        except errors.ModelNotFound:
             return None
-        except OpenModelsError as error:
+        except errors.OpenModelsError as error:
             self.family.notes.append(f"card of {record.id}: {error.cause}")
-            if isinstance(error, ConnectionFailed | DeadlineExceeded | RateLimited):
+            if isinstance(error, errors.ConnectionFailed | errors.DeadlineExceeded | errors.RateLimited):
                 self.hub = None  # the next card would fare no better
             return None
 
@@ -384,7 +376,7 @@ def _list_relatives(hub: HubCatalog, record: ModelRecord, notes: list[str]) -> l
                     for listed in new
                     if listed.base_models and not model_names.is_conversion(listed.id)
                 ]
-        except DeadlineExceeded as error:
+        except errors.DeadlineExceeded as error:
             notes.append(f"{error.cause} What came before is used.")
             break
     return list(records.values())
@@ -406,9 +398,9 @@ def _list_ancestors(hub: HubCatalog, record: ModelRecord) -> tuple[dict[str, Mod
         if model_id.lower() not in records:
             try:
                 ancestor = hub.get(model_id)
-            except DeadlineExceeded:
+            except errors.DeadlineExceeded:
                 break  # said below: the listing then has no time left either
-            except OpenModelsError:
+            except errors.OpenModelsError:
                 continue  # its name stays in the tree, without its record: ancestors are often gated or gone
             records[ancestor.id.lower()] = ancestor
             waiting += [base.id for base in ancestor.base_models or ()]

@@ -10,16 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, hf_hub_download, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import constants, errors as hub_errors, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.utils.tqdm import tqdm
 
 from openmodels import background, settings
@@ -160,21 +151,21 @@ def offline_error(repo: str, reason: str) -> Offline:
 
 
 _CODES = {
-    GatedRepoError: "GatedRepo",
-    RevisionNotFoundError: "RevisionNotFound",
-    RepositoryNotFoundError: "RepoNotFound",
-    EntryNotFoundError: "EntryNotFound",
+    hub_errors.GatedRepoError: "GatedRepo",
+    hub_errors.RevisionNotFoundError: "RevisionNotFound",
+    hub_errors.RepositoryNotFoundError: "RepoNotFound",
+    hub_errors.EntryNotFoundError: "EntryNotFound",
 }
 """What the Hub calls these errors in X-Error-Code; the most special class first."""
 
 
 def _translate(error: Exception, repo: str, revision: str | None) -> OpenModelsError:
     match error:
-        case LocalEntryNotFoundError() if isinstance(error.__cause__, Exception):
+        case hub_errors.LocalEntryNotFoundError() if isinstance(error.__cause__, Exception):
             return _translate(error.__cause__, repo, revision)
-        case LocalEntryNotFoundError() | OfflineModeIsEnabled():
+        case hub_errors.LocalEntryNotFoundError() | hub_errors.OfflineModeIsEnabled():
             return offline_error(repo, "the network is switched off or out of reach")
-        case HfHubHTTPError():
+        case hub_errors.HfHubHTTPError():
             code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "")
             meaning = hub_status_meaning(error.response.status_code, code, repo, revision)
             return meaning.kind(f"{meaning.cause}.", next_step=meaning.next_step)

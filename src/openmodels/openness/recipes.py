@@ -9,15 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from openmodels.hub.model_names import (
-    is_generic_word,
-    is_tuned_name,
-    mentions,
-    normalize_name,
-    split_repo_id,
-    split_words,
-    strip_version,
-)
+from openmodels.hub import model_names
 
 # Words that many projects have in their names: alone they name none of them.
 _COMMON = frozenset(
@@ -63,11 +55,13 @@ class ModelName:
             model_type: Its architecture, as in its configuration.
             bases: The ids of models by other owners that it was made from: their names are not its own.
         """
-        owner, name = split_repo_id(repo_id)
-        shared = {normalize_name(model_type)} | {cls.parse(base).stem for base in bases}
-        stem = _find_stem(name, split_words(owner), {strip_version(word) for word in shared if word})
+        owner, name = model_names.split_repo_id(repo_id)
+        shared = {model_names.normalize_name(model_type)} | {cls.parse(base).stem for base in bases}
+        stem = _find_stem(
+            name, model_names.split_words(owner), {model_names.strip_version(word) for word in shared if word}
+        )
         sizes = _find_sizes(name) + ((parameters / 1e9,) if parameters else ())
-        is_architecture = bool(stem) and stem == strip_version(model_type)
+        is_architecture = bool(stem) and stem == model_names.strip_version(model_type)
         return cls(stem, _find_version(name, stem), sizes, frozenset(_split_tokens(name)), is_architecture)
 
     def is_named_in(self, path: str) -> bool:
@@ -78,14 +72,14 @@ class ModelName:
         """
         if not self.mentions_family(path) or self._has_other_version(path):
             return False
-        if any(normalize_name(part.partition(".")[0]) == self.stem for part in path.split("/")):
+        if any(model_names.normalize_name(part.partition(".")[0]) == self.stem for part in path.split("/")):
             return True
         further = {token for token in set(_split_tokens(path)) & self.words if token not in self.stem}
         return len(self.stem) > _SHORTEST or bool(further) or any(map(self._is_size, _find_sizes(path)))
 
     def is_repository(self, name: str) -> bool:
         """Return whether the repository "owner/repo" bears the name of the family."""
-        title = split_repo_id(name)[1]
+        title = model_names.split_repo_id(name)[1]
         return self.mentions_family(title) and not self._has_other_version(title)
 
     def is_titled(self, title: str) -> bool:
@@ -108,7 +102,7 @@ class ModelName:
 
     def mentions_family(self, text: str) -> bool:
         """Return whether a text names the model's family, in whichever version."""
-        return bool(self.stem) and mentions(text, self.stem)
+        return bool(self.stem) and model_names.mentions(text, self.stem)
 
     def _has_other_version(self, text: str) -> bool:
         """Return whether a text names the family only in other versions."""
@@ -124,8 +118,8 @@ class ModelName:
 
 def is_framework(name: str, model: ModelName) -> bool:
     """Return whether the name "owner/repo" is that of a framework for any model."""
-    framework = _FRAMEWORK.search(split_repo_id(name)[1])
-    return framework is not None and normalize_name(framework[0]) not in model.stem
+    framework = _FRAMEWORK.search(model_names.split_repo_id(name)[1])
+    return framework is not None and model_names.normalize_name(framework[0]) not in model.stem
 
 
 def names_framework(text: str) -> bool:
@@ -138,9 +132,9 @@ def _find_stem(name: str, owner_words: Sequence[str], shared: set[str]) -> str:
 
     The owner's words, the names of base models and architectures stand for it only where nothing else does.
     """
-    words = [word for word in split_words(name) if not is_generic_word(word)]
+    words = [word for word in model_names.split_words(name) if not model_names.is_generic_word(word)]
     owner = {word.lower() for word in owner_words}
-    first = [word for word in words if word.lower() not in owner and strip_version(word) not in shared]
+    first = [word for word in words if word.lower() not in owner and model_names.strip_version(word) not in shared]
     # "Meta" tells nothing of a model by meta-llama, but "Open" is a part of the name "open_llama".
     rest = [word for word in words if not (word.lower() in owner and word.lower() in _COMMON)]
     for candidates in (first, rest):
@@ -148,17 +142,17 @@ def _find_stem(name: str, owner_words: Sequence[str], shared: set[str]) -> str:
         for word in candidates:
             if len(joined) >= _SHORTEST - 1 and len(word) <= 2:
                 break
-            joined += normalize_name(word)
-            stem = strip_version(joined)
+            joined += model_names.normalize_name(word)
+            stem = model_names.strip_version(joined)
             is_long = len(stem) >= _SHORTEST or (len(joined) >= _SHORTEST - 1 and stem != joined)
             if is_long and stem not in _COMMON:
                 return stem if len(stem) >= _SHORTEST - 1 and stem not in _COMMON else joined
         if len(joined) >= _SHORTEST - 1 and joined not in _COMMON:
             return joined
-    pair = split_words(name)[:2]
+    pair = model_names.split_words(name)[:2]
     # Two common words, as in "neural-chat", are a name of their own.
-    is_name = len(pair) == 2 and pair[0].lower() in _COMMON and is_tuned_name("-".join(pair))
-    return normalize_name("".join(pair)) if is_name and len("".join(pair)) >= 2 * _SHORTEST else ""
+    is_name = len(pair) == 2 and pair[0].lower() in _COMMON and model_names.is_tuned_name("-".join(pair))
+    return model_names.normalize_name("".join(pair)) if is_name and len("".join(pair)) >= 2 * _SHORTEST else ""
 
 
 def _split_tokens(text: str) -> list[str]:
