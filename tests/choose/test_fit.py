@@ -120,6 +120,17 @@ class TestFigures:
         tied = write(tmp_path / "tied", files({"tie_word_embeddings": True}))
         assert om.fit(tied, device="cuda:1GB").weights_bytes == 2 * (NUMBERS - 500 * 64) + 3 * 8
 
+    def test_falcon_repeats_shared_keys_for_each_query_head(self, tmp_path):
+        config = {"model_type": "falcon", "num_kv_heads": 2, "new_decoder_architecture": True, "multi_query": True}
+        fit = om.fit(write(tmp_path / "falcon", files(config)), context=100, device="cuda:1GB")
+        assert fit.kv_cache_bytes == TOKEN * 2 * 100
+        assert fit.overhead["keys and values repeated for each query head"] == 3 * fit.kv_cache_bytes
+        assert any("repeats them" in line for line in fit.assumptions)
+        first = om.fit(
+            write(tmp_path / "first", files({**config, "new_decoder_architecture": False})), device="cuda:1GB"
+        )
+        assert "keys and values repeated for each query head" not in first.overhead
+
     def test_packed_weights_grow_on_a_cpu(self, tmp_path):
         packed = {"config": {"quantization_config": {"quant_method": "fp8"}}, "tensors": {"a": ("F8_E4M3", [64, 64])}}
         path = write(tmp_path / "packed", files(**packed))

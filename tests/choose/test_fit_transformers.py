@@ -86,3 +86,13 @@ def test_equals_the_cache_of_transformers(kind, dtype):
     assert layout.count_bytes(TOKENS, BATCH, width) - newest == measured(
         output.get("cache", output.get("past_key_values"))
     )
+
+
+def test_falcon_repeats_shared_keys_for_each_query_head():
+    config = tiny("falcon", {"new_decoder_architecture": True})
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with torch.inference_mode():
+        output = model(torch.randint(3, 60, (BATCH, TOKENS)), use_cache=True)
+    layout = read_layout({**json.loads(config.to_json_string()), "model_type": "falcon"})
+    repeats = SIZES["num_attention_heads"] // SIZES["num_kv_heads"]
+    assert measured(output["cache"]) == repeats * layout.count_bytes(TOKENS, BATCH, 4)

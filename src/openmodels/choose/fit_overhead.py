@@ -76,6 +76,9 @@ class Overhead:
         names = ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
         heads, sizes = _number(text, "num_attention_heads"), sum(_number(text, name) for name in names)
         self._latent_heads, self._latent_sizes = (heads, sizes) if _number(text, "kv_lora_rank") else (0, 0)
+        # Its keys and values are stored for each query head (`FalconAttention`), whatever the config shares.
+        is_repeated = text.get("model_type") == "falcon" and text.get("new_decoder_architecture") is True
+        self._repeats = heads // (_number(text, "num_kv_heads") or heads) if is_repeated and heads else 1
         self.assumptions = self._describe()
 
     def parts(self, context: int, batch: int) -> dict[str, int]:
@@ -90,12 +93,14 @@ class Overhead:
         parts["logits"] = batch * self._vocabulary * 4
         if self._head:
             parts["output matrix beside the token table"] = self._head
-        if batch > 1 and self._layout and all(layer.kind == "full" for layer in self._layout.layers):
-            cache = self._layout.count_bytes(context, batch, self._width)
+        layers = self._layout.layers if self._layout else ()
+        cache = self._layout.count_bytes(context, batch, self._width) if self._layout else 0
+        if self._repeats > 1:
+            parts["keys and values repeated for each query head"] = (self._repeats - 1) * cache
+        if batch > 1 and not self._is_gguf and layers and all(layer.kind == "full" for layer in layers):
             parts["ended answers kept for later ones"] = min(2 * cache // 3, _RETAINED, self._device.available // 8)
         if self._matrices:
             running = sum(parts.values()) - self._libraries() - self._runtime() - self._head
-            cache = self._layout.count_bytes(context, batch, self._width) if self._layout else 0
             parts["second copy of the matrices while loading"] = max(0, self._matrices - self._head - running - cache)
         if self._experts:
             parts["experts of the file beside the joined ones"] = self._experts
@@ -128,6 +133,8 @@ class Overhead:
             )
         if self._matrices:
             lines.append("loading: matrices are laid out for this CPU, and the file's own are dropped afterwards")
+        if self._repeats > 1:
+            lines.append("the cache counts each key and value once; transformers repeats them for each query head")
         if self._experts:
             lines.append(
                 "loading: transformers joins experts that the file holds one by one; the system drops the pages of the "

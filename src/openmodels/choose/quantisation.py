@@ -14,10 +14,13 @@ from openmodels.choose.fit_report import gigabytes
 from openmodels.errors import ErrorBoundary, InvalidRequest, UnsupportedFeature
 from openmodels.model import Model
 from openmodels.types.reply import Reply
-from openmodels.types.scores import ContinuationScore
+from openmodels.types.scores import ContinuationScore, ScoreRequest
 
 _TOP = 20
 """Likeliest tokens that engines list at each place."""
+_COUNTED = "The vocabularies were compared by the number of tokens of each text alone: an engine does not score."
+_SHARED = 0.9
+"""The least share of a vocabulary's tokens that a variant has too: tokens may be added to either."""
 _SCORED = (
     "One of the two lists no likely tokens: kl counts all but the answer's own token as one, and the agreement is the "
     "share of its tokens that are the variant's likeliest."
@@ -37,10 +40,12 @@ class QuantisationLoss:
         variant: That of the variant.
         prompts: How many prompts.
         tokens: How many tokens of answers were compared.
-        kl: The Kullback-Leibler divergence of the variant from the base, in nats per token: a lower bound. It counts
-            the tokens that both list among their 20 likeliest one by one, and all others as one.
+        kl: The Kullback-Leibler divergence of the variant from the base, in nats per token. It is over the whole
+            vocabulary where transformers runs both. Elsewhere it is a lower bound, which counts the tokens that both
+            list among their 20 likeliest one by one, and all others as one.
         missing_mass: The mean probability, by the base, of the tokens that are counted as one; at 0, `kl` is exact.
         agreement: The share of places where both hold the same token the likeliest.
+        same_answers: How many prompts both answer alike, greedily.
         base_perplexity: The base's perplexity on its own answers; None where an engine does not score.
         perplexity: That of the variant on the same answers.
         base_bytes: Bytes of the base's weight files; None where they are not on this disk.
@@ -57,6 +62,7 @@ class QuantisationLoss:
     kl: float
     missing_mass: float
     agreement: float
+    same_answers: int
     base_perplexity: float | None
     perplexity: float | None
     base_bytes: int | None
@@ -82,9 +88,13 @@ class QuantisationLoss:
 
     def _rows(self) -> Iterator[tuple[str, str, str]]:
         yield "", "base", "variant"
-        yield "KL per token, at least", "", f"{self.kl:.4f} nats"
-        yield "counted as one token", "", f"{self.missing_mass:.1%}"
+        if self.missing_mass:
+            yield "KL per token, at least", "", f"{self.kl:.4f} nats"
+            yield "counted as one token", "", f"{self.missing_mass:.1%}"
+        else:
+            yield "KL per token", "", f"{self.kl:.4f} nats"
         yield "same likeliest token", "", f"{self.agreement:.1%} of {self.tokens:,}"
+        yield "same greedy answer", "", f"{self.same_answers} of {self.prompts}"
         for name, first, second, form in (
             ("perplexity", self.base_perplexity, self.perplexity, "{:.3f}"),
             ("speed", self.base_speed, self.variant_speed, "{:,.1f} tok/s"),
@@ -165,22 +175,22 @@ class _Measurement:
         self.models = (base, variant)
         self.divergences: list[float] = []
         self.masses: list[float] = []
-        self.same = 0
-        self.top: int = _TOP
+        self.same = self.same_answers = 0
         self.spent = [[0, 0.0], [0, 0.0]]
+        self.sums, self.scored = [0.0, 0.0], 0
+        self.notes: list[str] = []
 
     def run(self, prompts: Sequence[str], max_tokens: int) -> QuantisationLoss:
-        try:
-            answers = [self.compare(prompt, max_tokens) for prompt in prompts]
-        except UnsupportedFeature:
-            # An engine that lists no likely tokens may score given ones.
-            answers = [self.compare_scored(prompt, max_tokens) for prompt in prompts]
-            self.top = 1
+        if all(_has_distributions(model) for model in self.models):
+            for prompt in prompts:
+                self.compare_distributions(prompt, max_tokens)
+        else:
+            self.compare_lists(prompts, max_tokens)
         if not self.divergences:
             raise InvalidRequest("prompts: the base answers none of them with a token.")
         base, variant = self.models
-        notes, perplexities = self.perplexities(list(zip(prompts, answers, strict=True)))
         count = len(self.divergences)
+        perplexities = [math.exp(-total / self.scored) if self.scored else None for total in self.sums]
         sizes = [_count_bytes(model) for model in self.models]
         speeds = [tokens / seconds if tokens and seconds else None for tokens, seconds in self.spent]
         return QuantisationLoss(
@@ -191,16 +201,61 @@ class _Measurement:
             kl=math.fsum(self.divergences) / count,
             missing_mass=math.fsum(self.masses) / count,
             agreement=self.same / count,
+            same_answers=self.same_answers,
             base_perplexity=perplexities[0],
             perplexity=perplexities[1],
             base_bytes=sizes[0],
             variant_bytes=sizes[1],
             base_speed=speeds[0],
             variant_speed=speeds[1],
-            notes=(*notes, *([_SCORED] if self.top == 1 else [])),
+            notes=tuple(self.notes),
         )
 
-    def compare(self, prompt: str, max_tokens: int) -> str:
+    def compare_distributions(self, prompt: str, max_tokens: int) -> None:
+        """Compare whole distributions along the base's answer."""
+        answers = [self.complete(number, prompt, max_tokens, None).text for number in (0, 1)]
+        self.same_answers += answers[0] == answers[1]
+        if not answers[0]:
+            return
+        request = ScoreRequest(prompt=prompt, continuations=(answers[0],), with_distributions=True)
+        first, second = (model.backend.score(request) for model in self.models)
+        scores = [result.continuations[0] for result in (first, second)]
+        ids, other_ids = first.vocabulary or {}, second.vocabulary or {}
+        if (
+            any(other_ids.get(token, number) != number for token, number in ids.items())
+            or first.usage.input_tokens != second.usage.input_tokens
+            or [token.id for token in scores[0].tokens] != [token.id for token in scores[1].tokens]
+            or len(ids.keys() & other_ids.keys()) < _SHARED * len(ids)
+        ):
+            raise _other_vocabulary(self.models)
+        self.add_perplexity(scores)
+        for token, other in zip(scores[0].tokens, scores[1].tokens, strict=True):
+            # The rows that fill a table of tokens up may differ.
+            rows = min(len(token.distribution), len(other.distribution))
+            base, variant = (item.distribution[:rows].double() for item in (token, other))
+            self.divergences.append(max(0.0, float((base.exp() * (base - variant)).nansum())))
+            self.masses.append(0.0)
+            self.same += int(base.argmax()) == int(variant.argmax())
+
+    def compare_lists(self, prompts: Sequence[str], max_tokens: int) -> None:
+        """Compare the likeliest tokens, or where none are listed the answer's own."""
+        try:
+            answers = [self.follow_lists(prompt, max_tokens) for prompt in prompts]
+        except UnsupportedFeature:
+            # An engine that lists no likely tokens may score given ones.
+            self.notes.append(_SCORED)
+            for prompt in prompts:
+                self.compare_scored(prompt, max_tokens)
+            return
+        try:
+            for prompt, answer in zip(prompts, answers, strict=True):
+                if answer:
+                    self.add_perplexity(self.score(prompt, answer))
+        except UnsupportedFeature as error:
+            self.sums, self.scored = [0.0, 0.0], 0
+            self.notes += [f"Perplexity: {error.cause}", _COUNTED]
+
+    def follow_lists(self, prompt: str, max_tokens: int) -> str:
         """Compare along the base's answer; return its text.
 
         Both answer greedily. Up to the first place where they choose differently, they follow the same tokens; from
@@ -208,9 +263,10 @@ class _Measurement:
         """
         answer, left = "", max_tokens
         while left > 0:
-            first, second = (self.complete(number, prompt + answer, left) for number in (0, 1))
+            first, second = (self.complete(number, prompt + answer, left, _TOP) for number in (0, 1))
             if first.usage.input_tokens != second.usage.input_tokens:
                 raise _other_vocabulary(self.models)
+            self.same_answers += not answer and first.text == second.text
             taken = 0
             for token, other in zip(first.logprobs, second.logprobs, strict=False):
                 self.add(dict(token.top), dict(other.top))
@@ -223,25 +279,33 @@ class _Measurement:
             answer, left = answer + step, left - taken
         return answer
 
-    def compare_scored(self, prompt: str, max_tokens: int) -> str:
-        """Compare the tokens of the base's answer alone; return its text."""
-        answer, _ = (self.complete(number, prompt, max_tokens, None).text for number in (0, 1))
+    def compare_scored(self, prompt: str, max_tokens: int) -> None:
+        """Compare the tokens of the base's answer alone."""
+        answer, other_answer = (self.complete(number, prompt, max_tokens, None).text for number in (0, 1))
+        self.same_answers += answer == other_answer
         if answer:
             first, second = self.score(prompt, answer)
+            self.add_perplexity([first, second])
             for token, other in zip(first.tokens, second.tokens, strict=True):
                 self.add({"": token.logprob}, {"": other.logprob})
             # The likeliest of one listed token is always the same: count what the variant says instead.
             self.same += sum(token.is_likeliest is True for token in second.tokens) - len(second.tokens)
-        return answer
 
     def score(self, prompt: str, answer: str) -> list[ContinuationScore]:
-        scores = [model.score(prompt, [answer])[0] for model in self.models]
-        ids = [[(token.id, token.text) for token in score.tokens] for score in scores]
+        # The prompt too is scored, so that its tokens are compared one by one.
+        scores = [model.score(prompt, [answer, prompt]) for model in self.models]
+        ids = [[(token.id, token.text) for score in both for token in score.tokens] for both in scores]
         if ids[0] != ids[1]:
             raise _other_vocabulary(self.models)
-        return scores
+        return [both[0] for both in scores]
 
-    def complete(self, number: int, text: str, max_tokens: int, top: int | None = _TOP) -> Reply:
+    def add_perplexity(self, scores: Sequence[ContinuationScore]) -> None:
+        """Add the scores of an answer by each model."""
+        for number, score in enumerate(scores):
+            self.sums[number] += score.logprob
+        self.scored += scores[0].token_count
+
+    def complete(self, number: int, text: str, max_tokens: int, top: int | None) -> Reply:
         listed: dict[str, Any] = {} if top is None else {"logprobs": top}
         reply = self.models[number].complete(text, temperature=0, max_tokens=max_tokens, **listed)
         self.spent[number][0] += reply.usage.output_tokens or 0
@@ -262,20 +326,13 @@ class _Measurement:
         likeliest = [max(top, key=lambda token: top[token], default=None) for top in (base, variant)]
         self.same += likeliest[0] == likeliest[1]
 
-    def perplexities(self, pairs: Sequence[tuple[str, str]]) -> tuple[list[str], list[float | None]]:
-        """Return notes, and the perplexity of each model on the answers."""
-        sums, counts = [0.0, 0.0], [0, 0]
-        for prompt, answer in pairs:
-            if not answer:
-                continue
-            try:
-                scores = self.score(prompt, answer)
-            except UnsupportedFeature as error:
-                return [f"Perplexity: {error.cause}"], [None, None]
-            for number, score in enumerate(scores):
-                sums[number] += score.logprob
-                counts[number] += score.token_count
-        return [], [math.exp(-total / count) if count else None for total, count in zip(sums, counts, strict=True)]
+
+def _has_distributions(model: Model) -> bool:
+    """Return whether a model's engine gives whole distributions."""
+    if model.backend.name != "local":
+        return False
+    model.load()
+    return model.backend.describe()["engine"] == "transformers"
 
 
 def _other_vocabulary(models: Sequence[Model]) -> InvalidRequest:

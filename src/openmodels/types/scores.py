@@ -1,5 +1,6 @@
 """Scores: the request and the log-probabilities of continuations. Data only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -17,6 +18,8 @@ class ScoreRequest(Frozen):
         messages: The conversation whose answer the continuations begin; empty when `prompt` is given.
         prompt: The text that the continuations follow, without a chat template.
         continuations: The texts to score, in order.
+        with_distributions: Whether the distribution at each token and the vocabulary are wanted, from engines that have
+            them.
         extra: Vendor options, passed through as they are.
         deadline: When the call must be over, on the clock of `time.monotonic()`; None is never.
     """
@@ -24,6 +27,7 @@ class ScoreRequest(Frozen):
     messages: tuple[Message, ...] = ()
     prompt: Annotated[Text, StringConstraints(min_length=1)] | None = None
     continuations: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = Field(min_length=1)
+    with_distributions: bool = False
     extra: dict[str, Any] = Field(default_factory=dict)
     deadline: float | None = None
 
@@ -41,12 +45,15 @@ class ScoredToken:
         logprob: The natural logarithm of its probability after everything before it.
         id: Its number in the model's vocabulary; None where the backend does not say it.
         is_likeliest: Whether no other token was likelier at its place; None where the backend does not say it.
+        distribution: The log-probabilities of all tokens at its place, a float32 tensor of shape (vocabulary,); None
+            where the request does not want it or the engine does not have it.
     """
 
     text: str
     logprob: float
     id: int | None = None
     is_likeliest: bool | None = None
+    distribution: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +97,11 @@ class Scores:
         usage: Tokens consumed.
         model: The model that scored, as the backend names it.
         seconds: Seconds from the call to the answer, retries included.
+        vocabulary: The token ids by their text, where the request wants them and the engine knows them.
     """
 
     continuations: tuple[ContinuationScore, ...]
     usage: Usage = field(default_factory=Usage)
     model: str | None = None
     seconds: float = 0.0
+    vocabulary: Mapping[str, int] | None = field(default=None, compare=False, repr=False)

@@ -51,7 +51,7 @@ def either(request, model, single):
 
 class TestNumbers:
     def test_are_those_of_transformers(self, either, theirs, tokenizer):
-        texts = random_texts(80, seed=1)
+        texts = random_texts(240, seed=1)  # 30 prompts with 7 continuations each
         for prompt, *continuations in zip(*(iter(texts),) * 8, strict=True):
             scores = either.score(prompt, continuations)
             ids = tokenizer(prompt)["input_ids"]

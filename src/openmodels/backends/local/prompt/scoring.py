@@ -1,7 +1,8 @@
 """Prompts and continuations to score, in tokens, the same for every engine."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from openmodels.backends.local.detokenizer import TokenTexts
 from openmodels.backends.local.prompt.length_check import find_overflow
@@ -20,29 +21,41 @@ class PreparedScores:
         prompt: The token ids of the prompt.
         continuations: Those of each continuation.
         token_texts: The texts of single tokens.
+        vocabulary: The token ids by their text; None where the request does not want them.
     """
 
     texts: tuple[str, ...]
     prompt: list[int]
     continuations: list[list[int]]
     token_texts: TokenTexts
+    vocabulary: Mapping[str, int] | None = None
 
     def build(
-        self, logprobs: Sequence[Sequence[tuple[float, bool | None]]], cached_tokens: int | None = None
+        self,
+        logprobs: Sequence[Sequence[tuple[float, bool | None]]],
+        cached_tokens: int | None = None,
+        distributions: Mapping[int, Sequence[Any]] | None = None,
     ) -> Scores:
-        """Return the scores, for (log-probability, is likeliest) of each token."""
+        """Return the scores, for (log-probability, is likeliest) of each token.
+
+        `distributions` are by the number of the continuation.
+        """
+        known = distributions or {}
         scores = tuple(
             ContinuationScore(
                 text,
                 tuple(
-                    ScoredToken(self.token_texts[token], logprob, token, is_likeliest)
-                    for token, (logprob, is_likeliest) in zip(tokens, values, strict=True)
+                    ScoredToken(self.token_texts[token], logprob, token, is_likeliest, distribution)
+                    for token, (logprob, is_likeliest), distribution in zip(
+                        tokens, values, known.get(number) or [None] * len(tokens), strict=True
+                    )
                 ),
             )
-            for text, tokens, values in zip(self.texts, self.continuations, logprobs, strict=True)
+            for number, (text, tokens, values) in enumerate(zip(self.texts, self.continuations, logprobs, strict=True))
         )
         tokens = len(self.prompt) + sum(map(len, self.continuations))
-        return Scores(scores, Usage(input_tokens=tokens, output_tokens=0, cached_tokens=cached_tokens))
+        usage = Usage(input_tokens=tokens, output_tokens=0, cached_tokens=cached_tokens)
+        return Scores(scores, usage, vocabulary=self.vocabulary)
 
 
 def prepare_scores(request: ScoreRequest, config: PromptConfig, *, allow_extra: bool = False) -> PreparedScores:
@@ -76,7 +89,8 @@ def prepare_scores(request: ScoreRequest, config: PromptConfig, *, allow_extra: 
         check_tokens(tokens, config.vocab_size, name)
         if len(prompt) + len(tokens) > config.context:
             raise _too_long(number, len(tokens), len(prompt), config.context)
-    return PreparedScores(request.continuations, prompt, continuations, TokenTexts(config.tokenizer))
+    vocabulary = config.tokenizer.get_vocab() if request.with_distributions else None
+    return PreparedScores(request.continuations, prompt, continuations, TokenTexts(config.tokenizer), vocabulary)
 
 
 def _too_long(number: int, tokens: int | str, prompt: int, context: int) -> ContextTooLong:

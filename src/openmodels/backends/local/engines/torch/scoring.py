@@ -77,6 +77,9 @@ class ScoringSequence:
         self.is_finished = False
         self.steps: Generator[None, None, None] | None = None
         self._logprobs: list[list[tuple[float, bool]]] = [[] for _ in self.prepared.continuations]
+        # On the CPU, whose memory holds more of them.
+        self._distributions: dict[int, list[torch.Tensor]] = {}
+        self._with_distributions = request.with_distributions
         self._waiting = list(range(len(self.prepared.continuations)))
         self._partial = 0  # tokens of the first waiting continuation that the slot holds behind the prompt
 
@@ -127,10 +130,12 @@ class ScoringSequence:
         if scoring.has_prompt_end:  # not for the first time where the sequence has lost its slot in between
             for number in self._waiting:
                 self._logprobs[number].clear()
+                self._distributions.pop(number, None)
         rows, numbers, tokens = self._list_targets(scoring)
         values = compute_logprobs(scores, rows, tokens)
         for row, number, token, value in zip(rows, numbers, tokens, values, strict=True):
             self._logprobs[number].append((value, likeliest[row] == token))
+            self._keep_distribution(number, scores[row])
         lengths = [len(tokens) for tokens in self.prepared.continuations]
         self._waiting = [number for number in self._waiting if len(self._logprobs[number]) < lengths[number]]
         is_cut = bool(scoring.branches) and scoring.branches[0][0] in self._waiting
@@ -192,15 +197,21 @@ class ScoringSequence:
             self._logprobs[number] = [
                 (value, token == top) for value, token, top in zip(values, continuation, likeliest, strict=True)
             ]
+            for row in scores[: len(continuation)]:
+                self._keep_distribution(number, row)
             if inputs and can_share:
                 state.crop(len(inputs))
             elif inputs:
                 state = None
         self._finish()
 
+    def _keep_distribution(self, number: int, scores: torch.Tensor) -> None:
+        if self._with_distributions:
+            self._distributions.setdefault(number, []).append(scores.float().log_softmax(dim=-1).cpu())
+
     def _finish(self) -> None:
         self.is_finished = True
-        self.queued.put(self.prepared.build(self._logprobs, self.cached_tokens))
+        self.queued.put(self.prepared.build(self._logprobs, self.cached_tokens, self._distributions))
 
 
 def compute_logprobs(scores: torch.Tensor, rows: Sequence[int], tokens: Sequence[int]) -> list[float]:
