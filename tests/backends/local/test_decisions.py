@@ -14,7 +14,7 @@ import openmodels as om
 STATE = {"subject": "Delivery", "body": "The parcel came late and the box was wet. " * 8}
 ROOMS = {f"room {number}": None for number in range(40)}
 QUESTIONS = {
-    "desk": {"type": "choice", "instructions": "Which?", "criteria": {"Returns": "goods", "Freight": None, "Other": None}},
+    "desk": {"type": "choice", "instructions": "Which?", "criteria": {"Returns": "goods", "Freight": None, "?": None}},
     "room": {"type": "choice", "instructions": "Which room?", "criteria": ROOMS},
     "late": {"type": "noul", "instructions": "Is it late?", "criteria": {"true": "after the day", "false": "in time"}},
     "harm": {"type": "score", "instructions": "How bad?", "criteria": ["not at all", "somewhat", "very", "a loss"]},
