@@ -332,7 +332,7 @@ def _has_distributions(model: Model) -> bool:
     if model.backend.name != "local":
         return False
     model.load()
-    return model.backend.describe()["engine"] == "transformers"
+    return bool(model.backend.describe()["engine"] == "transformers")
 
 
 def _other_vocabulary(models: Sequence[Model]) -> InvalidRequest:
