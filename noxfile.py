@@ -77,7 +77,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=nox.project.python_versions(PYPROJECT))
 def unit(session: nox.Session) -> None:
     """Run the tests that need neither torch nor weights, on every Python there is."""
-    install(session, "-e", ".[azure]", *TEST)
+    install(session, "-e", ".[azure,compare]", *TEST)
     session.run("pytest", "-m", "not weights", *session.posargs)
 
 

@@ -68,6 +68,10 @@ HOMES = {
     "jsonschema_rs": ["output/grammar/"],
     "llguidance": ["backends/local/"],
     "lm_eval": ["integrations/"],
+    "rouge_score": ["compare/"],
+    "sacrebleu": ["compare/"],
+    "scipy": ["compare/"],
+    "statsmodels": ["compare/"],
 }
 """The only places that may import a package."""
 
@@ -257,6 +261,7 @@ TWINS = [
     (om, "audit", "aaudit"),
     (om, "quantisation_loss", "aquantisation_loss"),
     (om, "compare_openness", "acompare_openness"),
+    (om, "compare", "acompare"),
     (Backend, "run", "arun"),
     (om.Tool, "run", "arun"),
 ]

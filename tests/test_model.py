@@ -226,6 +226,7 @@ def test_interrupt_stops_the_work():
 
 
 def test_seconds_span_the_call(monkeypatch):
-    now = iter([10.0, 12.5])
+    now = iter([10.0, 11.0, 12.5])
     monkeypatch.setattr("openmodels.core.stream.time.perf_counter", lambda: next(now))
-    assert om.Model("echo:").chat("hello").seconds == 2.5
+    reply = om.Model("echo:").chat("hello")
+    assert (reply.first_token_seconds, reply.seconds) == (1.0, 2.5)

@@ -30,6 +30,10 @@ _NAMES = {
     "choose.scores": ("ScoreTable", "read_table"),
     "choose.selection": ("Choice", "Selection"),
     "combine.fallback": ("fallback",),
+    "compare": ("compare",),
+    "compare.api": ("CompareOptions", "acompare"),
+    "compare.comparison": ("Comparison",),
+    "compare.results": ("ComparedPair",),
     "conversation": ("Conversation",),
     "core.stream": ("AsyncStream", "Stream"),
     "core.tool_loop": ("ToolRound", "ToolRun"),
@@ -69,6 +73,9 @@ __all__ = [
     "CallOptions",
     "Capabilities",
     "Choice",
+    "CompareOptions",
+    "ComparedPair",
+    "Comparison",
     "ConnectionFailed",
     "ContentFiltered",
     "ContextTooLong",
@@ -137,6 +144,7 @@ __all__ = [
     "__version__",
     "aaudit",
     "achoose",
+    "acompare",
     "acompare_openness",
     "afit",
     "alock",
@@ -147,6 +155,7 @@ __all__ = [
     "assistant",
     "audit",
     "choose",
+    "compare",
     "compare_openness",
     "fallback",
     "family",
@@ -186,6 +195,10 @@ if TYPE_CHECKING:
     from openmodels.choose.scores import ScoreTable, read_table
     from openmodels.choose.selection import Choice, Selection
     from openmodels.combine.fallback import fallback
+    from openmodels.compare import compare
+    from openmodels.compare.api import CompareOptions, acompare
+    from openmodels.compare.comparison import Comparison
+    from openmodels.compare.results import ComparedPair
     from openmodels.conversation import Conversation
     from openmodels.core.stream import AsyncStream, Stream
     from openmodels.core.tool_loop import ToolRound, ToolRun

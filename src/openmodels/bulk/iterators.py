@@ -18,6 +18,7 @@ from openmodels.bulk.run import BulkRun
 from openmodels.errors import ErrorBoundary
 
 _Call = TypeVar("_Call")
+_Result = TypeVar("_Result")
 
 
 class _BulkIterator:
@@ -98,7 +99,7 @@ def _in_order(
 
 def _iterate(run: BulkRun) -> Generator[BulkItem, None, None]:
     window: deque[BulkItem | Future[BulkItem | None]] = deque()
-    thread = _LoopThread()
+    thread = LoopThread()
     try:
         for first in _in_order(run, window, thread.submit):
             item = first if isinstance(first, BulkItem) else first.result()
@@ -130,7 +131,7 @@ async def _aiterate(run: BulkRun) -> AsyncGenerator[BulkItem, None]:
     run.raise_error()
 
 
-class _LoopThread:
+class LoopThread:
     """An event loop on a thread of its own."""
 
     def __init__(self) -> None:
@@ -143,7 +144,8 @@ class _LoopThread:
         self._loop.set_result(asyncio.get_running_loop())
         await self._over.wait()
 
-    def submit(self, work: Coroutine[Any, Any, BulkItem | None]) -> Future[BulkItem | None]:
+    def submit(self, work: Coroutine[Any, Any, _Result]) -> Future[_Result]:
+        """Start work in the loop; return its future."""
         return asyncio.run_coroutine_threadsafe(work, self._loop.result())
 
     def close(self) -> None:

@@ -9,21 +9,19 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from typing_extensions import Unpack
 
 from openmodels import errors, retry
 from openmodels.bulk.items import BulkItem, BulkSummary
 from openmodels.bulk.journal import Journal
+from openmodels.bulk.progress import start_progress_bar
 from openmodels.core.request import ChatCall
 from openmodels.core.stream import validate_reply
 from openmodels.errors import RateLimited
 from openmodels.types.options import CallOptions
 from openmodels.types.reply import Reply
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
 
 _T = TypeVar("_T")
 
@@ -124,7 +122,8 @@ class BulkRun:
         self._outage_streak = 0
         self._call_error: Exception | None = None  # ends the calls
         self._input_error: Exception | None = None  # ends the input
-        self._progress_bar = self._start_progress_bar(prompts) if shows_progress else None
+        total = operator.length_hint(prompts) or None
+        self._progress_bar = start_progress_bar(self.reference, total) if shows_progress else None
 
     def next(self) -> BulkItem | Coroutine[Any, Any, BulkItem | None] | None:
         """Return the next item if the file has it, else a coroutine that makes it.
@@ -229,25 +228,6 @@ class BulkRun:
             bar, task = self._progress_bar
             status = f"{self.summary.tokens_per_second:,.0f} tokens/s, {self.summary.failed} failed"
             bar.update(task, advance=1, status=status)
-
-    def _start_progress_bar(self, prompts: Iterable[Any]) -> tuple[Progress, TaskID] | None:
-        from rich import progress
-        from rich.console import Console
-
-        console = Console(stderr=True)
-        if not (console.is_terminal or console.is_jupyter):
-            return None
-        columns = (
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TimeElapsedColumn(),
-            progress.TimeRemainingColumn(),
-            progress.TextColumn("{task.fields[status]}"),
-        )
-        bar = progress.Progress(*columns, console=console)
-        bar.start()
-        return bar, bar.add_task(self.reference, total=operator.length_hint(prompts) or None, status="")
 
 
 class ConcurrencyLimiter:

@@ -98,11 +98,13 @@ class _PreviousRounds:
     def check_reply(self, reply: Reply) -> Reply:
         before = self.reply
         cost = None if reply.cost is None or before.cost is None else reply.cost + before.cost
+        first = before.seconds + (reply.first_token_seconds or 0.0)
         update = {
             "usage": reply.usage + before.usage,
             "cost": cost,
             "seconds": reply.seconds + before.seconds,
             "trace": before.trace + reply.trace,
+            "first_token_seconds": before.first_token_seconds or first,
         }
         return reply.model_copy(update=update)
 

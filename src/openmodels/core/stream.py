@@ -100,6 +100,7 @@ class ReplyAssembler:
         self._events = events
         self._deadline = deadline
         self._start = time.perf_counter()
+        self._first_token_seconds: float | None = None
         self._first = _PartialAnswer()
         self._answers = {0: self._first}
         self._usage = Usage()
@@ -118,6 +119,8 @@ class ReplyAssembler:
             delta = replace(delta, tool_calls=self._tool_calls.check_calls(delta.tool_calls))
         if self._events is not None:
             self._events.received(delta)
+        if self._first_token_seconds is None and (delta.text or delta.reasoning or delta.tool_calls):
+            self._first_token_seconds = time.perf_counter() - self._start
         answer = self._first if delta.index == 0 else self._answers.setdefault(delta.index, _PartialAnswer())
         # Most deltas hold a text and nothing else: what they pay for the rest is one condition.
         if delta.text:
@@ -157,6 +160,7 @@ class ReplyAssembler:
             **self._first.fields(),
             **common,
             alternatives=alternatives,
+            first_token_seconds=self._first_token_seconds,
             usage=self._usage,
             cost=self._cost,
             raw=self._raw,

@@ -130,6 +130,7 @@ class Reply(Frozen):
         usage: Tokens consumed.
         model: The model that answered, as the backend names it.
         seconds: Seconds from the call to the last delta, retries included.
+        first_token_seconds: Seconds from the call to the first text, reasoning or tool call; None without any.
         cost: US dollars, where the provider publishes a price; else None.
         raw: The vendor's own last object, or None.
         trace: Every attempt of a combined model, oldest first; empty for any other.
@@ -145,6 +146,7 @@ class Reply(Frozen):
     usage: Usage = Usage()
     model: str | None = None
     seconds: float = 0.0
+    first_token_seconds: float | None = None
     cost: float | None = None
     raw: Any = Field(default=None, exclude=True, repr=False)
     trace: tuple[Attempt, ...] = ()

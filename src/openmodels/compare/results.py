@@ -1,0 +1,251 @@
+"""What a comparison finds: pairs with verdicts, groups, sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Literal
+
+from openmodels.compare import paired
+from openmodels.compare.judging import JudgedPair
+from openmodels.compare.metrics import RowMetric
+from openmodels.compare.prompts import ComparedPrompt
+
+Verdict = Literal["better", "worse", "not told apart"]
+JUDGE = "judge"
+"""The name of the metric that a judge gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedPair:
+    """Two models on one metric.
+
+    Attributes:
+        a: The first model.
+        b: The second model.
+        metric: The metric's name.
+        wins: Prompts where `a` scored higher; repeats of a prompt are averaged first.
+        losses: Prompts where `a` scored lower.
+        ties: Prompts with the same score.
+        difference: The mean score of `a` minus that of `b`, on the prompts that both answered.
+        interval: The 95 % interval of the difference.
+        p_value: The chance of a difference as large, or larger, where there is none.
+        p_adjusted: The same for all pairs of the metric together (Holm); the verdict follows it.
+        verdict: Whether `a` is "better", "worse" or "not told apart".
+        prompts_needed: How many more prompts would tell them apart four times of five, if the difference is what it
+            seems; 0 where they are, None where no number is known.
+        test: The name of the test.
+        sentence: All of it in a sentence.
+    """
+
+    a: str
+    b: str
+    metric: str
+    wins: int
+    losses: int
+    ties: int
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+    p_adjusted: float
+    verdict: Verdict
+    prompts_needed: int | None
+    test: str
+    sentence: str
+
+    @property
+    def count(self) -> int:
+        """The prompts that both answered."""
+        return self.wins + self.losses + self.ties
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+@dataclass(frozen=True, slots=True)
+class MeanScore:
+    """A model's mean score on one metric.
+
+    Attributes:
+        mean: The mean over prompts.
+        interval: Its 95 % interval.
+        count: Prompts with a score.
+        is_rate: Whether every score is 0 or 1.
+    """
+
+    mean: float
+    interval: tuple[float, float]
+    count: int
+    is_rate: bool
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        if self.is_rate:
+            return f"{self.mean:.0%} [{low:.0%}, {high:.0%}]"
+        return f"{self.mean:.3g} [{low:.3g}, {high:.3g}]"
+
+
+PromptScores = Mapping[int, float]  # the mean score of a prompt's repeats, by the prompt's index
+
+
+def average_repeats(rows: Sequence[Mapping[str, Any]], model: str, metric: str) -> dict[int, float]:
+    """Return a model's scores by prompt: repeats are no prompts of their own, so they are averaged."""
+    scores: dict[int, list[float]] = {}
+    for row in rows:
+        if row["model"] == model and row["scores"].get(metric) is not None:
+            scores.setdefault(row["index"], []).append(row["scores"][metric])
+    return {index: sum(values) / len(values) for index, values in scores.items()}
+
+
+def mean_score(scores: PromptScores, prompts: Sequence[ComparedPrompt]) -> MeanScore | None:
+    """Return a model's mean score, or None without any."""
+    if not scores:
+        return None
+    values = list(scores.values())
+    interval = paired.score_interval(values, _clusters(scores, prompts))
+    return MeanScore(sum(values) / len(values), interval, len(values), all(value in (0.0, 1.0) for value in values))
+
+
+def compare_pairs(
+    metric: RowMetric, scores: Mapping[str, PromptScores], prompts: Sequence[ComparedPrompt]
+) -> list[ComparedPair]:
+    """Return every pair of models on a metric."""
+    outcomes: dict[tuple[str, str], tuple[dict[int, float], tuple[float, float]]] = {}
+    for a, b in combinations(scores, 2):
+        shared = [index for index in scores[a] if index in scores[b]]
+        differences = {index: scores[a][index] - scores[b][index] for index in shared}
+        totals = sum(scores[a][index] for index in shared), sum(scores[b][index] for index in shared)
+        outcomes[a, b] = differences, totals
+    rates = {name for name, values in scores.items() if all(value in (0.0, 1.0) for value in values.values())}
+    return _judge_pairs(metric.name, outcomes, prompts, is_bounded=metric.is_bounded, rates=len(rates) == len(scores))
+
+
+def compare_judged(
+    names: Sequence[str], judged: Sequence[JudgedPair], prompts: Sequence[ComparedPrompt]
+) -> list[ComparedPair]:
+    """Return every pair of models by a judge's verdicts."""
+    outcomes: dict[tuple[str, str], tuple[dict[int, float], tuple[float, float]]] = {}
+    for a, b in combinations(names, 2):
+        verdicts: dict[int, list[float]] = {}
+        for pair in judged:
+            if (pair.a, pair.b) == (a, b) and pair.outcome is not None:
+                verdicts.setdefault(pair.index, []).append(pair.outcome)
+        outcomes[a, b] = {index: sum(values) / len(values) for index, values in verdicts.items()}, (0.0, 0.0)
+    return _judge_pairs(JUDGE, outcomes, prompts, is_bounded=True, rates=False)
+
+
+def _judge_pairs(
+    metric: str,
+    outcomes: Mapping[tuple[str, str], tuple[dict[int, float], tuple[float, float]]],
+    prompts: Sequence[ComparedPrompt],
+    *,
+    is_bounded: bool,
+    rates: bool,
+) -> list[ComparedPair]:
+    results = {
+        pair: paired.compare_differences(
+            list(differences.values()), _clusters(differences, prompts), is_bounded=is_bounded
+        )
+        for pair, (differences, _) in outcomes.items()
+    }
+    tested = [pair for pair, result in results.items() if result is not None]
+    p_values = [result.p_value for result in results.values() if result is not None]
+    adjusted = dict(zip(tested, paired.adjust_holm(p_values), strict=True))
+    pairs = []
+    for (a, b), result in results.items():
+        if result is None:
+            pairs.append(_unscored(a, b, metric))
+            continue
+        p_adjusted = adjusted[a, b]
+        verdict: Verdict = "not told apart"
+        if p_adjusted <= paired.ALPHA:
+            verdict = "better" if result.mean > 0 else "worse"
+        needed = paired.prompts_needed(result.mean, result.variance, alpha=paired.ALPHA / len(tested))
+        more = 0 if verdict != "not told apart" else None if needed is None else max(1, needed - result.count)
+        start = _describe(a, b, metric, result, outcomes[a, b][1], rates=rates)
+        pairs.append(
+            ComparedPair(
+                a=a,
+                b=b,
+                metric=metric,
+                wins=result.wins,
+                losses=result.losses,
+                ties=result.ties,
+                difference=result.mean,
+                interval=result.interval,
+                p_value=result.p_value,
+                p_adjusted=p_adjusted,
+                verdict=verdict,
+                prompts_needed=more,
+                test=result.test,
+                sentence=f"{start}: {_conclude(a, b, verdict, more)}",
+            )
+        )
+    return pairs
+
+
+def _clusters(scores: PromptScores, prompts: Sequence[ComparedPrompt]) -> list[str | None] | None:
+    clusters = [prompts[index].cluster for index in scores]
+    return None if all(cluster is None for cluster in clusters) else clusters
+
+
+def _describe(
+    a: str, b: str, metric: str, result: paired.PairedDifference, totals: tuple[float, float], *, rates: bool
+) -> str:
+    if metric == JUDGE:
+        return f"Of {result.count} judged, {a} won {result.wins}, {b} {result.losses}, {result.ties} ties"
+    if rates:
+        return f"{a} answered {totals[0]:.0f} of {result.count}, {b} {totals[1]:.0f}"
+    return f"{a} scored {totals[0] / result.count:.3g}, {b} {totals[1] / result.count:.3g} on {result.count} prompts"
+
+
+def _conclude(a: str, b: str, verdict: Verdict, more: int | None) -> str:
+    if verdict != "not told apart":
+        better, other = (a, b) if verdict == "better" else (b, a)
+        return f"{better} is better than {other}"
+    return verdict if more is None else f"{verdict}; about {_rounded(more)} more prompts would"
+
+
+def _rounded(number: int) -> str:
+    """Return a number with two digits that count: it is an estimate."""
+    unit = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return f"{round(number / unit) * unit:,}"
+
+
+def _unscored(a: str, b: str, metric: str) -> ComparedPair:
+    return ComparedPair(
+        a=a,
+        b=b,
+        metric=metric,
+        wins=0,
+        losses=0,
+        ties=0,
+        difference=math.nan,
+        interval=(-math.inf, math.inf),
+        p_value=1.0,
+        p_adjusted=1.0,
+        verdict="not told apart",
+        prompts_needed=None,
+        test="none",
+        sentence=f"{a} and {b} have no prompt with a score of both: not told apart",
+    )
+
+
+def group_models(means: Mapping[str, float], pairs: Sequence[ComparedPair]) -> list[tuple[str, ...]]:
+    """Return the groups of models that are not told apart, the best first.
+
+    A model may stand in two groups, where its neighbours are told apart but neither from it.
+    """
+    order = sorted(means, key=lambda name: -means[name])
+    apart = {frozenset((pair.a, pair.b)) for pair in pairs if pair.verdict != "not told apart"}
+    groups: list[tuple[str, ...]] = []
+    for start in range(len(order)):
+        end = start + 1
+        while end < len(order) and all(frozenset((name, order[end])) not in apart for name in order[start:end]):
+            end += 1
+        group = tuple(order[start:end])
+        if not groups or not set(group) <= set(groups[-1]):
+            groups.append(group)
+    return groups
