@@ -1,4 +1,4 @@
-"""Models on the same prompts: answers, scores, times, costs, and whether they can be told apart.
+"""Models on the same prompts: answers, scores, times, costs, and which differ.
 
 `om.compare(...)` calls this package itself: a function of the same name would be hidden as soon as a module of the
 package is imported. `api.compare` says what the arguments mean.
