@@ -27,7 +27,7 @@ _JUDGE = "the judge"
 
 
 class CompareOptions(CallOptions, total=False):
-    """The options of `compare` beside models, prompts and metrics; those of `CallOptions` are for each call.
+    """The options of `compare`; those of `CallOptions` are for each call.
 
     Attributes:
         judge: A model that compares the answers of each two models, in both orders.
@@ -65,25 +65,25 @@ class ComparisonRun:
         options: CompareOptions,
     ) -> None:
         call_options: dict[str, Any] = dict(options)
-        own = {name: call_options.pop(name) for name in _OWN_OPTIONS if name in call_options}
+        settings = {name: call_options.pop(name) for name in _OWN_OPTIONS if name in call_options}
         self.notes: list[str] = []
-        self.repeats = _check_count(own.get("repeats", 1), "repeats")
-        self.concurrency = _check_count(own.get("concurrency", CONCURRENCY), "concurrency")
-        self.shows_progress = own.get("progress", True)
-        self.dry_run = own.get("dry_run", False)
-        self.save = own.get("save")
+        self.repeats = _check_count(settings.get("repeats", 1), "repeats")
+        self.concurrency = _check_count(settings.get("concurrency", CONCURRENCY), "concurrency")
+        self.shows_progress = settings.get("progress", True)
+        self.dry_run = settings.get("dry_run", False)
+        self.save = settings.get("save")
         self.call_options = call_options
-        self.prompts = read_prompts(prompts, own.get("cluster", "cluster"), self.notes)
+        self.prompts = read_prompts(prompts, settings.get("cluster", "cluster"), self.notes)
         self._opened: list[Model] = []
         self.models = self._open_all(models)
-        self.judge = self._open_one(own.get("judge"))
-        embedder = self._open_one(own.get("embedder"))
+        self.judge = self._open_one(settings.get("judge"))
+        embedder = self._open_one(settings.get("embedder"))
         self.metrics = row_metrics.build_metrics(
             metrics, self.prompts, call_options.get("schema"), embedder, self.notes
         )
         everyone = self.models | ({_JUDGE: self.judge} if self.judge is not None else {})
-        self.prices = spending.read_prices(own.get("prices"), everyone)
-        self.ledger = spending.SpendingLedger(own.get("max_usd"))
+        self.prices = spending.read_prices(settings.get("prices"), everyone)
+        self.ledger = spending.SpendingLedger(settings.get("max_usd"))
         if self.dry_run or self.ledger.max_usd is not None:
             unpriced = spending.complete_prices(self.prices, everyone, self.notes)
             if unpriced and self.ledger.max_usd is not None:

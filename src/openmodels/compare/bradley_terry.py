@@ -1,6 +1,6 @@
-"""Bradley-Terry strengths of judged models, with ties after Davidson (JASA 65, 1970).
+"""Bradley-Terry strengths of judged models, with ties.
 
-A win of i over j has the odds exp(s_i) : exp(s_j), a tie tie * exp((s_i + s_j) / 2).
+The ties are those of Davidson (JASA 65, 1970): a win of i over j has the odds exp(s_i) : exp(s_j), a tie tie * exp((s_i + s_j) / 2).
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ _SEED = 20_250_101
 
 
 def fit_strengths(wins: Floats, ties: Floats) -> tuple[Floats, Floats]:
-    """Return the strengths of models, centred at 0, and the tie parameters, by maximum likelihood.
+    """Return strengths and tie parameters by maximum likelihood.
+
+    Strengths are centred at 0.
 
     Args:
         wins: Shape (..., models, models): how often the row won against the column.
@@ -72,9 +74,9 @@ def fit_strengths(wins: Floats, ties: Floats) -> tuple[Floats, Floats]:
 def rate_models(
     names: Sequence[str], outcomes: Sequence[tuple[str, str, Any, float]]
 ) -> tuple[dict[str, tuple[float, float, float]], float]:
-    """Return the strength of each model with its 95 % interval, and the tie parameter.
+    """Return the strength of each model with its interval, and the tie parameter.
 
-    The interval is bootstrapped over prompts, or over clusters of them.
+    The interval of 95 % is bootstrapped over prompts, or over clusters of them.
 
     Args:
         names: The models.

@@ -1,4 +1,7 @@
-"""The calls of a comparison: cached by content, within limits and a ceiling, each error kept in its place."""
+"""The calls of a comparison.
+
+They are cached by content and made within limits and a ceiling; each error is kept in its place.
+"""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Comparison:
             resumed. What is not known is None.
         pairs: Each two models on each metric, with test, interval and verdict.
         scores: By metric and model the mean score with its interval.
-        groups: By metric the groups of models that are not told apart, the best first.
+        groups: By metric the groups of models that no test distinguishes, the best first.
         judge: How far the judge can be relied on, where there was one.
         estimate: What the calls were expected to be before they were made.
         cost: US dollars of all calls of this run, where known; what earlier runs have kept costs nothing again.
@@ -130,7 +130,10 @@ class Comparison:
         return heads, body
 
     def table(self) -> str:
-        """Return a line for each model as text: mean scores with 95 % intervals, medians of times, total cost."""
+        """Return a line for each model as text.
+
+        It holds mean scores with their 95 % intervals, medians of times, and the total cost.
+        """
         heads, body = self.cells()
         lines = [heads, *([escaping.escape_line(cell) for cell in row] for row in body)]
         kept = [place for place in range(len(heads)) if place == 0 or any(row[place] for row in body)]
@@ -186,7 +189,7 @@ class Comparison:
                 file.write(line.encode("utf-8", "replace") + b"\n")
 
     def plot(self, axes: Any = None) -> Any:
-        """Draw the mean scores with their 95 % intervals with matplotlib; return its axes.
+        """Draw mean scores and their 95 % intervals with matplotlib; return its axes.
 
         Args:
             axes: Axes of matplotlib to draw on; None makes a figure.

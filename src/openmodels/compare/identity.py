@@ -38,7 +38,7 @@ def list_members(model: Model) -> list[Model]:
 
 
 def _text(value: Any) -> str:
-    """Return an option's value without keys, and without the address of an object in memory."""
+    """Return an option's value without keys and addresses in memory."""
     if isinstance(value, Secret):
         return "key"
     text = repr(value)

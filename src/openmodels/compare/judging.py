@@ -55,7 +55,7 @@ class JudgedPair:
 
     @property
     def outcome(self) -> float | None:
-        """1 where a is better in both orders, -1 where b is, 0 for a tie or a disagreement.
+        """1 where a is better in both orders, -1 where b is, else 0.
 
         None where an order has no verdict.
         """
@@ -77,9 +77,9 @@ class JudgeReport:
         identical: Pairs with the same text, which count as ties and were not asked.
         unreadable: Calls without a verdict.
         consistency: The share of judged pairs where both orders agree; None without any.
-        first_slot_share: The share of verdicts for one answer that name the first one; 0.5 is without bias of place.
+        first_slot_share: The share of verdicts for one answer that name the first one; 0.5 is neutral.
         ratings: By model the Bradley-Terry strength on the scale of logits, with the ends of its 95 % interval.
-        tie_strength: Davidson's tie parameter: 0 is no ties.
+        tie_strength: Davidson's tie parameter, 0 without ties.
         cost: US dollars of the judge's calls, where known.
     """
 
@@ -116,17 +116,17 @@ def build_judgements(
     `answers` are texts by model, each with the prompt and the number of the repeat.
     """
     accepted = judge.backend.options
-    own: dict[str, Any] = {"choices": ["A", "B", "tie"]} if "choices" in accepted else {}
-    own |= {"temperature": 0.0} if "temperature" in accepted else {}
-    own |= {"max_tokens": 16} if "max_tokens" in accepted and "choices" not in own else {}
-    own |= {key: value for key, value in options.items() if key in {"timeout", "max_retries"}}
+    judge_options: dict[str, Any] = {"choices": ["A", "B", "tie"]} if "choices" in accepted else {}
+    judge_options |= {"temperature": 0.0} if "temperature" in accepted else {}
+    judge_options |= {"max_tokens": 16} if "max_tokens" in accepted and "choices" not in judge_options else {}
+    judge_options |= {key: value for key, value in options.items() if key in {"timeout", "max_retries"}}
     for prompt, repeat, texts in answers:
         for a, b in combinations(texts, 2):
             if texts[a] == texts[b]:
                 yield JudgedPair(a, b, prompt.index, ())
                 continue
             orders = ((texts[a], texts[b]), (texts[b], texts[a]))
-            calls = [ComparedCall(name, _ask(prompt, *order), own, f"judge {repeat}") for order in orders]
+            calls = [ComparedCall(name, _ask(prompt, *order), judge_options, f"judge {repeat}") for order in orders]
             yield JudgedPair(a, b, prompt.index, tuple(calls))
 
 

@@ -46,7 +46,9 @@ def build_metrics(
     embedder: Model | None,
     notes: list[str],
 ) -> list[RowMetric]:
-    """Return the metrics that a caller names; `notes` gets what fails in a function of theirs.
+    """Return the metrics that a caller names.
+
+    `notes` gets what fails in a function of the caller.
 
     Raises:
         InvalidRequest: One is unknown, or needs something that is not there.
@@ -246,7 +248,7 @@ def _json_schema(schema: Any) -> Mapping[str, Any]:
 
 
 def _fits_schema(schema: Mapping[str, Any] | None, text: str, prompt: ComparedPrompt) -> Score:
-    """Return whether an answer is JSON of the call's schema, or of that in its reference."""
+    """Return whether an answer is JSON of the schema of its call or reference."""
     applied = schema if schema is not None else prompt.reference
     if isinstance(applied, str):  # a cell of a CSV file
         applied = _parse_json(applied)

@@ -1,4 +1,4 @@
-"""Statistics of two models on the same prompts: differences, tests, intervals, plans.
+"""Statistics of two models on the same prompts.
 
 Right for 10 to 300 prompts: intervals that come from the central limit theorem alone are too narrow there.
 """
@@ -123,9 +123,9 @@ def mcnemar_p(wins: int, losses: int) -> float:
 
 
 def sign_flip_p(sums: Floats) -> float:
-    """Return the p-value of the sign-flip permutation test on independent differences.
+    """Return the p-value of the sign-flip permutation test.
 
-    It is exact below about 15 of them, else from random flips.
+    The sums are independent differences. It is exact below about 15 of them, else from random flips.
     """
     load_package("scipy", "The statistics of a comparison")
     from scipy.stats import permutation_test
@@ -183,9 +183,9 @@ def difference_interval(values: Floats, numbers: Floats | None, *, is_bounded: b
 
 
 def tango_interval(wins: int, losses: int, count: int) -> tuple[float, float]:
-    """Return Tango's score interval of a difference of paired proportions (Statistics in Medicine 17, 1998).
+    """Return Tango's score interval of a difference of paired proportions.
 
-    Its ends are the differences at which the score statistic, with the nuisance at its constrained maximum likelihood,
+    After Statistics in Medicine 17 (1998): its ends are the differences at which the score statistic, with the nuisance at its constrained maximum likelihood,
     is the normal quantile; it has a width without any win or loss.
     """
     load_package("scipy", "The statistics of a comparison")
@@ -234,9 +234,9 @@ def _bca_interval(values: Floats) -> tuple[float, float]:
     # 93.5 to 95 % then, and 90 to 93 % without.
     level = 1 - 2 * float(norm.sf(math.sqrt(count / (count - 1)) * t.isf(ALPHA / 2, count - 1)))
     zeros = np.zeros(count)  # the pairs are (difference, 0): scipy resamples prompts, not scores
-    ends = bootstrap(
+    interval = bootstrap(
         (values, zeros),
-        lambda one, other, axis: (one - other).mean(axis=axis),
+        lambda first, second, axis: (first - second).mean(axis=axis),
         paired=True,
         vectorized=True,
         method="BCa",
@@ -245,7 +245,7 @@ def _bca_interval(values: Floats) -> tuple[float, float]:
         batch=1_000,
         rng=np.random.default_rng(_SEED),
     ).confidence_interval
-    return float(ends.low), float(ends.high)
+    return float(interval.low), float(interval.high)
 
 
 def _cluster_interval(values: Floats, numbers: Floats) -> tuple[float, float]:
@@ -271,7 +271,7 @@ def _cluster_interval(values: Floats, numbers: Floats) -> tuple[float, float]:
 
 
 def score_interval(scores: Sequence[float], clusters: Sequence[Any] | None) -> tuple[float, float]:
-    """Return the 95 % interval of one model's mean score: Wilson's for a rate, else Student's."""
+    """Return the 95 % interval of a mean score: Wilson's of a rate, or Student's."""
     import numpy as np
 
     values = np.asarray(scores, dtype=float)
@@ -300,7 +300,7 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
 
 
 def prompts_needed(mean: float, variance: float, *, alpha: float = ALPHA) -> int | None:
-    """Return how many prompts would tell two models apart; None where they do not differ at all.
+    """Return how many prompts would distinguish two models; None without a difference.
 
     That is (z_{alpha/2} + z_power)^2 * variance / mean^2 (Miller 2024, arXiv 2411.00640).
     """

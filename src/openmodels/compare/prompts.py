@@ -58,7 +58,7 @@ def read_prompts(source: Any, cluster: str, notes: list[str]) -> list[ComparedPr
         notes: Gets a sentence for each thing that is not read.
 
     Raises:
-        InvalidRequest: There is no prompt, or one of them cannot be read.
+        InvalidRequest: A prompt is missing or cannot be read.
     """
     if isinstance(source, str | os.PathLike):
         rows: Iterable[Any] = _read_file(Path(source))

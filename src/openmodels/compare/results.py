@@ -33,8 +33,8 @@ class ComparedPair:
         interval: The 95 % interval of the difference.
         p_value: The chance of a difference as large, or larger, where there is none.
         p_adjusted: The same for all pairs of the metric together (Holm); the verdict follows it.
-        verdict: Whether `a` is "better", "worse" or "not told apart".
-        prompts_needed: How many more prompts would tell them apart four times of five, if the difference is what it
+        verdict: Whether `a` is "better" or "worse"; else the third value of `Verdict`.
+        prompts_needed: How many more prompts would distinguish them four times of five, if the difference is what it
             seems; 0 where they are, None where no number is known.
         test: The name of the test.
         sentence: All of it in a sentence.
@@ -91,7 +91,7 @@ PromptScores = Mapping[int, float]  # the mean score of a prompt's repeats, by t
 
 
 def average_repeats(rows: Sequence[Mapping[str, Any]], model: str, metric: str) -> dict[int, float]:
-    """Return a model's scores by prompt: repeats are no prompts of their own, so they are averaged."""
+    """Return a model's scores by prompt, those of repeats averaged."""
     scores: dict[int, list[float]] = {}
     for row in rows:
         if row["model"] == model and row["scores"].get(metric) is not None:
@@ -234,9 +234,9 @@ def _unscored(a: str, b: str, metric: str) -> ComparedPair:
 
 
 def group_models(means: Mapping[str, float], pairs: Sequence[ComparedPair]) -> list[tuple[str, ...]]:
-    """Return the groups of models that are not told apart, the best first.
+    """Return the groups of models that no test distinguishes, the best first.
 
-    A model may stand in two groups, where its neighbours are told apart but neither from it.
+    A model may stand in two groups, where its neighbours differ from each other but neither from it.
     """
     order = sorted(means, key=lambda name: -means[name])
     apart = {frozenset((pair.a, pair.b)) for pair in pairs if pair.verdict != "not told apart"}

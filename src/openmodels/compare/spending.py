@@ -104,7 +104,7 @@ class ModelPrice:
     dearest_token: float = 0.0
 
     def worst_cost(self, request: ChatRequest, rounds: int) -> float | None:
-        """Return the most that a call can cost, in US dollars; None where nothing bounds it."""
+        """Return the most that a call can cost in US dollars; None without a bound."""
         if self.is_free:
             return 0.0
         tokens = worst_tokens(request)
@@ -182,9 +182,9 @@ def read_prices(prices: Mapping[str, Any] | None, models: Mapping[str, Model]) -
 
 
 def complete_prices(prices: Mapping[str, ModelPrice], models: Mapping[str, Model], notes: list[str]) -> list[str]:
-    """Add the prices of Hugging Face's router; return the remote models that still have none.
+    """Add the prices of Hugging Face's router; return the models without any.
 
-    The router may choose any provider, so the dearest counts.
+    The names are of remote models. The router may choose any provider, so the dearest counts.
     """
     unpriced = {name: model for name, model in models.items() if prices[name].price is None and is_remote(model)}
     routed = {

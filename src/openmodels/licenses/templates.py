@@ -45,7 +45,7 @@ class Word(NamedTuple):
     end: int
 
 
-class Comparison(NamedTuple):
+class TemplateMatch(NamedTuple):
     """The places of the words beside a license, those in its gaps included."""
 
     license_id: str  # SPDX
@@ -78,14 +78,14 @@ def split_words(text: str) -> list[Word]:
     return words
 
 
-def compare(license_id: str, words: Sequence[Word]) -> Comparison | None:
+def compare(license_id: str, words: Sequence[Word]) -> TemplateMatch | None:
     """Return what stands beside a license, None where it is not whole."""
     forms = [word.form for word in words]
     fits = [added for template in _templates().get(license_id, ()) if (added := _program(template).run(forms))]
-    return Comparison(license_id, [*min(fits, key=len)][1:]) if fits else None
+    return TemplateMatch(license_id, [*min(fits, key=len)][1:]) if fits else None
 
 
-def find_nearest(words: Sequence[Word], license_ids: Sequence[str]) -> Comparison | None:
+def find_nearest(words: Sequence[Word], license_ids: Sequence[str]) -> TemplateMatch | None:
     """Return the license that most words of a text come from, or None."""
     from difflib import SequenceMatcher
 
@@ -110,7 +110,7 @@ def find_nearest(words: Sequence[Word], license_ids: Sequence[str]) -> Compariso
     optional = set(_all_words(license_id))
     added = [place for place, form in enumerate(forms) if place not in same]
     # Words of optional parts are not told apart from words that were added, unless they stand alone.
-    return Comparison(
+    return TemplateMatch(
         license_id, [place for place in added if not (missing == 0 and forms[place] in optional)], missing
     )
 
