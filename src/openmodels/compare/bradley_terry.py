@@ -1,6 +1,7 @@
 """Bradley-Terry strengths of judged models, with ties.
 
-The ties are those of Davidson (JASA 65, 1970): a win of i over j has the odds exp(s_i) : exp(s_j), a tie tie * exp((s_i + s_j) / 2).
+The ties are those of Davidson (JASA 65, 1970): a win of i, a win of j and a tie of both have the odds exp(s_i),
+exp(s_j) and tie * exp((s_i + s_j) / 2).
 """
 
 from __future__ import annotations

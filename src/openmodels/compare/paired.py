@@ -185,8 +185,8 @@ def difference_interval(values: Floats, numbers: Floats | None, *, is_bounded: b
 def tango_interval(wins: int, losses: int, count: int) -> tuple[float, float]:
     """Return Tango's score interval of a difference of paired proportions.
 
-    After Statistics in Medicine 17 (1998): its ends are the differences at which the score statistic, with the nuisance at its constrained maximum likelihood,
-    is the normal quantile; it has a width without any win or loss.
+    Statistics in Medicine 17 (1998). Its ends are the differences at which the score statistic, with the nuisance at
+    its constrained maximum likelihood, is the normal quantile; it has a width without any win or loss.
     """
     load_package("scipy", "The statistics of a comparison")
     from scipy.optimize import brentq
@@ -300,9 +300,9 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
 
 
 def prompts_needed(mean: float, variance: float, *, alpha: float = ALPHA) -> int | None:
-    """Return how many prompts would distinguish two models; None without a difference.
+    """Return how many prompts would distinguish two models.
 
-    That is (z_{alpha/2} + z_power)^2 * variance / mean^2 (Miller 2024, arXiv 2411.00640).
+    None is without a difference; else it is (z_{alpha/2} + z_power)^2 * variance / mean^2 (Miller 2024, arXiv 2411.00640).
     """
     if not mean or not variance:
         return None
