@@ -245,6 +245,15 @@ class TestNeeds:
         assert next(iter(need)) in rejection.failed
         assert reason in rejection.failed
 
+    def test_a_region_is_known_of_no_model_and_a_note_says_so(self):
+        selection = om.choose(among=[self.CHAT], need={"region": "eu"})
+        assert any("no source that is read states regions" in note for note in selection.notes)
+        assert "states regions" in selection.to_text()
+
+    def test_a_provider_is_not_known_where_none_is_listed(self):
+        (rejection,) = om.choose(among=[model("org/alone", 5)], need={"provider": "acme"}).rejected
+        assert rejection.failed.startswith("provider: not known")
+
     def test_what_is_met_passes(self):
         need = {
             "license": ["mit", "apache-2.0"], "license_class": "open", "context": 32768, "language": "portuguese",

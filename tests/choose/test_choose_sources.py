@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
+import io
 import json
 import sys
+from collections import Counter
+from datetime import UTC, datetime
 from decimal import Decimal
-from types import ModuleType, SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -15,7 +19,7 @@ from loopback_hub import LoopbackHub
 from openmodels import retry
 from openmodels.catalog.record import Ids, ModelRecord, Score
 from openmodels.choose import prices
-from openmodels.choose.scores import is_lower_better
+from openmodels.choose.scores import is_lower_better, scores_of
 from openmodels.cli.group import cli
 
 MODELS = [
@@ -104,59 +108,87 @@ class TestCatalogs:
 
 
 @pytest.fixture
-def genai(monkeypatch):
-    """A package genai-prices with one table of Hugging Face's and one of another provider."""
-
-    def table(name, **models):
-        return SimpleNamespace(
-            id=name,
-            models=[
-                SimpleNamespace(id=f"org/{model}", context_window=8192, get_prices=lambda moment, price=price: price)
-                for model, price in models.items()
-            ],
-        )
-
-    tiers = SimpleNamespace(base=Decimal(3), tiers=[])
-    cheap = SimpleNamespace(input_mtok=Decimal("0.01"), output_mtok=Decimal("0.01"))
-    tables = [
-        table("huggingface_fair", **{"able-chat": cheap}),
-        table("huggingface_fair", Plain=SimpleNamespace(input_mtok=Decimal("0.1"), output_mtok=Decimal("0.2"))),
-        table("huggingface_dear", Plain=SimpleNamespace(input_mtok=tiers), Tiered=SimpleNamespace(input_mtok=tiers)),
-        table("elsewhere", Plain=SimpleNamespace(input_mtok=Decimal(0), output_mtok=Decimal(0))),
-    ]
-    package, snapshot = ModuleType("genai_prices"), ModuleType("genai_prices.data_snapshot")
-    snapshot.get_snapshot = lambda: SimpleNamespace(providers=tables)
-    package.data_snapshot = snapshot
-    monkeypatch.setitem(sys.modules, "genai_prices", package)
-    monkeypatch.setitem(sys.modules, "genai_prices.data_snapshot", snapshot)
-    monkeypatch.setattr(prices, "version", lambda name: "9.9")
+def tables():
+    """The tables of Hugging Face's providers in genai-prices, by provider and model."""
+    package = pytest.importorskip("genai_prices", reason="packaged prices need genai-prices")
     prices._packaged.cache_clear()
-    yield
+    providers = package.data_snapshot.get_snapshot().providers
+    yield {
+        table.id.removeprefix("huggingface_"): {model.id: model for model in table.models}
+        for table in providers
+        if table.id.startswith("huggingface_")
+    }
     prices._packaged.cache_clear()
+
+
+def packaged_cost(provider, model_id, **usage):
+    """What the package itself says that tokens cost."""
+    package = importlib.import_module("genai_prices")
+    return float(
+        package.calc_price(package.Usage(**usage), model_id, provider_id=f"huggingface_{provider}").total_price
+    )
 
 
 class TestGenaiPrices:
-    def test_prices_are_joined_by_the_exact_id(self, genai):
-        (choice, other) = om.choose(
-            among=[ModelRecord(ids=Ids(hub=name)) for name in ("org/plain", "org/plain-2")], prefer={"price": 1}
-        )
-        assert (choice.id, choice.axes["price"]) == ("org/plain", 0.125)
-        assert (choice.offer.source, choice.offer.license, choice.offer.provider) == ("genai-prices 9.9", "MIT", "fair")
+    def test_prices_are_those_of_the_package(self, tables):
+        compared = 0
+        for provider, models in tables.items():
+            for model_id in list(models)[:2]:
+                offers = prices.offers_of(ModelRecord(ids=Ids(hub=model_id)))
+                (offer,) = (offer for offer in offers if offer.provider == provider)
+                if offer.price_in is None or offer.price_out is None:
+                    continue
+                due = packaged_cost(provider, model_id, input_tokens=3_000_000, output_tokens=1_000_000)
+                assert float(offer.cost(3_000_000, 1_000_000)) == pytest.approx(due)
+                assert float(offer.blended(prices.read_ratio("3:1"))) == pytest.approx(due / 4)
+                assert offer.source == f"genai-prices {importlib.metadata.version('genai-prices')}"
+                assert offer.license == "MIT"
+                compared += 1
+        assert compared >= 10
+
+    def test_they_are_joined_by_the_exact_id(self, tables):
+        name = next(name for name in tables["novita"] if name != name.lower())
+        listed = [ModelRecord(ids=Ids(hub=each)) for each in (name.lower(), f"{name}-2")]
+        (choice, other) = om.choose(among=listed, prefer={"price": 1})
+        assert choice.id == name.lower()
+        assert choice.axes["price"] is not None
         assert other.axes == {"price": None}
 
-    def test_a_price_that_is_missing_stays_unknown(self, genai):
-        (choice,) = om.choose(among=[ModelRecord(ids=Ids(hub="org/tiered"))], prefer={"price": 1, "price_in": 1})
-        assert choice.axes == {"price": None, "price_in": 3}
+    def test_each_provider_has_its_own_price(self, tables):
+        counts = Counter(name.lower() for models in tables.values() for name in models)
+        name, count = counts.most_common(1)[0]
+        offers = prices.offers_of(ModelRecord(ids=Ids(hub=name)))
+        assert len(offers) == len({offer.provider for offer in offers}) == count > 1
+
+    def test_a_price_that_is_missing_stays_unknown(self, tables):
+        silent = [
+            (provider, name)
+            for provider, models in tables.items()
+            for name, model in models.items()
+            if model.get_prices(datetime.now(UTC)).input_mtok is None
+        ]
+        for provider, name in silent:
+            offers = prices.offers_of(ModelRecord(ids=Ids(hub=name)))
+            (offer,) = (offer for offer in offers if offer.provider == provider)
+            assert (offer.price_in, offer.blended(prices.read_ratio("3:1"))) == (None, None)
+        unknown = prices.PricedOffer("one", price_in=Decimal(3))
+        assert unknown.blended(prices.read_ratio("3:1")) is None
+        assert unknown.cost(1_000_000, 0) == 3
+        assert unknown.cost(1_000_000, 1) is None
 
     def test_without_the_package_there_is_none(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "genai_prices", None)
         prices._packaged.cache_clear()
-        assert prices.offers_of(ModelRecord(ids=Ids(hub="org/plain"))) == []
+        assert prices.offers_of(ModelRecord(ids=Ids(hub="openai/gpt-oss-120b"))) == []
         prices._packaged.cache_clear()
 
-    def test_prices_of_today_go_before_those_of_the_package(self, hub, genai):
-        (choice,) = om.choose(among=["org/able-chat"], prefer={"price": 1})
-        assert choice.axes == {"price": 0.5}
+    def test_prices_of_today_go_before_those_of_the_package(self, hub, tables):
+        provider, name = next((provider, name) for provider, models in tables.items() for name in models)
+        row = {"provider": provider, "status": "live", "pricing": {"input": 77, "output": 77}}
+        hub.rows.append({**MODELS[0], "id": name})
+        hub.providers.append({"id": name, "providers": [row]})
+        (choice,) = om.choose(among=[name], need={"provider": provider}, prefer={"price": 1})
+        assert choice.axes == {"price": 77}
         assert choice.offer.source == "Hugging Face's router"
 
 
@@ -185,8 +217,35 @@ class TestLeaderboards:
         assert "a/gpqa:diamond" in caught.value.next_step
         assert om.choose(among=[record], prefer={"score:diamond": 1}).ranked[0].axes == {"score:diamond": 1}
 
+    def test_an_archived_leaderboard_in_a_card_is_marked(self):
+        names = ("Open LLM Leaderboard", "https://huggingface.co/spaces/open-llm-leaderboard/open_llm_leaderboard?q=a")
+        for name in (*names, "Open Medical-LLM Leaderboard", "the model's card"):
+            record = ModelRecord(ids=Ids(hub="org/a"), scores=(Score(value=40, benchmark="b/x", source=name),))
+            ((_, score),) = scores_of(record).items()
+            assert score.source == (f"{name} (archived)" if name in names else name)
+
 
 class TestShowing:
+    def test_a_chart_of_matplotlib_has_the_points_and_the_front(self):
+        pytest.importorskip("matplotlib", reason="plot needs matplotlib")
+        listed = [
+            ModelRecord(ids=Ids(hub=f"org/{name}"), downloads=x, likes=y)
+            for name, x, y in (("a", 10, 1), ("b", 5, 7), ("c", 4, 6), ("d", 1, 9))
+        ]
+        front = om.pareto(listed, x="downloads", y="likes")
+        axes = front.plot()
+        points = sorted(tuple(map(float, point)) for dots in axes.collections for point in dots.get_offsets())
+        assert points == [(1, 9), (4, 6), (5, 7), (10, 1)]
+        (line,) = axes.lines
+        assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == [(1, 9), (5, 7), (10, 1)]
+        assert {text.get_text() for text in axes.texts} == {"a", "b", "d"}
+        assert "downloads" in axes.get_xlabel()
+        assert "higher is better" in axes.get_ylabel()
+        drawn = io.BytesIO()
+        axes.figure.savefig(drawn, format="png")
+        assert drawn.getvalue().startswith(b"\x89PNG")
+        assert front.plot(axes) is axes
+
     def test_a_chart_without_matplotlib_says_what_to_do(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
         with pytest.raises(om.MissingExtra, match="matplotlib"):

@@ -51,7 +51,7 @@ def choose(
             "languages", "provider". "openness": a profile of `om.openness` or a criterion that must be open. "fit": a
             device of `om.fit`, or True for this machine. "modalities": "image", or {"input": …, "output": …}.
             "tools", "schema": True. "max_price" (blended), "max_price_in", "max_price_out": US dollars per million
-            tokens. "region": no source states one yet.
+            tokens. "region": no source states one yet, so no model meets it, and a note says so.
         prefer: The weight of each axis, 0 to leave it out: "quality", "price", "price_in", "price_out", "speed",
             "latency", "context", "parameters" (fewer are better), "downloads", "likes", "score:BENCHMARK". "quality" is
             the benchmark that most of the models have. Default: quality 0.5, price 0.3, speed 0.2.
@@ -71,6 +71,8 @@ def choose(
     weights = _read_weights(PREFER if prefer is None else prefer)
     boards = read_tables(tables)
     notes = [f"scores: {board_note}" for board in boards if (board_note := _unjoined(board))]
+    if "region" in needs.stated:
+        notes.append("need: region: no source that is read states regions, so no model meets it; name a provider")
     taken_as_is: set[str] = set()
     if among is None:
         records = _search(text, task, needs, notes)
@@ -202,6 +204,7 @@ def _search(text: str, task: Any, needs: Needs, notes: list[str]) -> list[ModelR
         for record in results:
             records.setdefault(record.id, record)
     notes.append(f"chosen among {len(records)} models of the catalogs")
+    notes.append("scores: of a search the evaluation results are read, not the model indexes of cards; ids get both")
     return list(records.values())
 
 

@@ -240,11 +240,13 @@ def _provider(candidate: Candidate, needs: Needs) -> str | None:
     names = [offer.provider for offer in candidate.offers]
     if wanted in map(str.lower, names):
         return None
-    return f"{needs.query.provider} does not serve it; {', '.join(names[:6]) or 'no provider known'}"
+    if not names:
+        return "not known: no source that was read states a provider"
+    return f"{needs.query.provider} does not serve it; {', '.join(names[:6])}"
 
 
 def _region(candidate: Candidate, needs: Needs) -> str | None:  # noqa: ARG001 - as above
-    return "not known: no source that is read states regions; name a provider instead"
+    return "not known: no source that is read states regions"
 
 
 def _price(name: str) -> Callable[[Candidate, Needs], str | None]:

@@ -26,6 +26,8 @@ PREFIX = "score:"
 """How the names of axes that are benchmarks begin."""
 
 _LOWER_IS_BETTER = re.compile(r"(?:^|[^a-z])(?:perplexity|ppl|wer|cer|ter|loss|rmse|mae|mse|errors?|error[ _-]rate)$")
+_ARCHIVED = re.compile(r"open[ _-]?llm[ _-]leaderboard(?!.*\(archived\))", re.IGNORECASE)
+"""What cards and evaluation results call the Open LLM Leaderboard, or its address."""
 _ID_COLUMNS = ("hub_id", "model_id", "fullname", "model_name", "model")
 _SCORE_COLUMN = re.compile(r"(.+)_score")
 
@@ -104,7 +106,7 @@ def scores_of(record: ModelRecord, tables: Sequence[ScoreTable] = ()) -> dict[st
         BenchmarkScore(
             score.benchmark,
             score.value,
-            score.source or "the model's repository",
+            _mark_archived(score.source or "the model's repository"),
             score.date,
             "of the model's repository",
             score.verified,
@@ -118,6 +120,11 @@ def scores_of(record: ModelRecord, tables: Sequence[ScoreTable] = ()) -> dict[st
         if kept is None or _worth(score) > _worth(kept):
             best[score.benchmark] = score
     return best
+
+
+def _mark_archived(source: str) -> str:
+    """Return a source with a mark where it is a leaderboard that takes no models any more."""
+    return f"{source} (archived)" if _ARCHIVED.search(source) else source
 
 
 def _worth(score: BenchmarkScore) -> tuple[Any, ...]:
