@@ -407,6 +407,22 @@ class TestScores:
         assert choice.values["quality"].license == "MIT"
         assert choice.axes["quality"] == 30
 
+    @pytest.mark.parametrize(
+        ("listed", "asked"),
+        [
+            ("meta-llama/Meta-Llama-3.1-70B-Instruct", "meta-llama/Llama-3.1-70B-Instruct"),
+            ("THUDM/glm-4-9b-chat-hf", "zai-org/glm-4-9b-chat-hf"),
+            ("CohereLabs/aya-23-8B", "CohereForAI/aya-23-8B"),
+        ],
+    )
+    def test_former_ids_of_a_table_are_joined_either_way(self, tmp_path, listed, asked):
+        file = tmp_path / "board.csv"
+        file.write_text(f"fullname,IFEval,MMLU-PRO\n{listed},61.5,30\nmeta-llama/Meta-Llama-3-8B,1,1\n")
+        prefer = {"score:ifeval": 1}
+        assert om.choose(among=[model(asked)], prefer=prefer, tables=file).ranked[0].axes == {"score:ifeval": 61.5}
+        other = om.choose(among=[model("meta-llama/Llama-3-8B")], prefer=prefer, tables=file)
+        assert other.ranked[0].axes == {"score:ifeval": None}
+
     def test_of_several_runs_the_verified_and_then_the_newest_counts(self):
         runs = [(50, None, date(2026, 1, 1)), (60, True, date(2025, 1, 1)), (70, None, date(2026, 2, 1))]
         listed = tuple(Score(value=v, benchmark="b/x", verified=ok, date=day) for v, ok, day in runs)

@@ -1,8 +1,8 @@
 """Scores of models on benchmarks, each with its source, day and terms.
 
 Scores come from the catalog's records (evaluation results of the Hub and the model index of cards) and from files of
-leaderboards. They are joined by the model's id, or by a table of aliases that the caller can see and extend; names
-that merely look alike are never joined.
+leaderboards. They are joined by the model's id, by the table of former ids in `former_ids.json`, or by aliases of the
+caller; names that merely look alike are never joined.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,25 @@ def find_benchmark(name: str, known: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
+def present_id(hub_id: str) -> str:
+    """Return the present id, in lower case, of a model or account that was renamed.
+
+    `former_ids.json` holds the known renamings of the Hub, each with its source.
+    """
+    accounts, models = _former_ids()
+    name = models.get(hub_id.lower(), hub_id.lower())
+    account, slash, model = name.partition("/")
+    return f"{accounts.get(account, account)}{slash}{model}"
+
+
+@lru_cache(maxsize=1)
+def _former_ids() -> tuple[dict[str, str], dict[str, str]]:
+    """Return the present names of accounts and of models by their former ones."""
+    table = json.loads(Path(__file__).with_name("former_ids.json").read_text(encoding="utf-8"))
+    accounts = {former.lower(): entry["now"].lower() for former, entry in table["accounts"].items()}
+    return accounts, {former.lower(): now.lower() for former, now in table["models"].items()}
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
@@ -186,7 +206,7 @@ class ScoreTable:
             if "/" not in hub_id or not HUB_ID.fullmatch(hub_id):
                 self.unjoined.append(name)
                 continue
-            self._scores.setdefault(hub_id.lower(), []).extend(listed)
+            self._scores.setdefault(present_id(hub_id), []).extend(listed)
 
     def __len__(self) -> int:
         return len(self._scores)
@@ -194,7 +214,7 @@ class ScoreTable:
     def find(self, record: ModelRecord) -> list[BenchmarkScore]:
         """Return the scores of a model, by its present or a former id."""
         ids = [record.ids.hub or record.id, *(record.renamed_from or ())]
-        return next((scores for name in ids if (scores := self._scores.get(name.lower()))), [])
+        return next((scores for name in ids if (scores := self._scores.get(present_id(name)))), [])
 
 
 def read_table(file: str | Path, aliases: Mapping[str, str] | None = None) -> ScoreTable:
