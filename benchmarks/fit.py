@@ -1,6 +1,6 @@
 """What `om.fit` says against the peak memory of processes that load a model and run it.
 
-    python benchmarks/fit.py [--json]
+    python benchmarks/fit.py [--only smol|grouped|sliding|latent|hybrid|gguf] [--json]
 
 The interpreter and the libraries are in the process before the model is, and a part of the overhead of their own, so
 both sides are compared without them. Where an engine computes one sequence at a time, a batch is run by transformers.
@@ -12,11 +12,13 @@ measurement and not a test.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,31 +56,20 @@ SHAPES = {
     "latent": ("deepseek_v3", LATENT),
     "hybrid": ("qwen3_next", HYBRID),
 }
-# Shape, dtype, context, batch, and whether the engine runs it, or transformers alone.
-RUNS = [
-    ("grouped", "float32", 256, 1, "engine"),
-    ("grouped", "float32", 512, 1, "engine"),
-    ("grouped", "float32", 2048, 1, "engine"),
-    ("grouped", "float32", 256, 8, "engine"),
-    ("grouped", "bfloat16", 512, 1, "engine"),
-    ("sliding", "float32", 1024, 1, "engine"),
-    ("sliding", "float32", 256, 8, "together"),
-    ("sliding", "bfloat16", 1024, 1, "engine"),
-    ("latent", "float32", 1024, 1, "engine"),
-    ("latent", "float32", 256, 8, "together"),
-    ("hybrid", "float32", 1024, 1, "engine"),
-]
-DEFAULT_RUNS = [("float32", 256), ("float32", 512), ("bfloat16", 256), ("bfloat16", 512)]
+DTYPES, CONTEXTS, BATCHES = ("float32", "bfloat16"), (128, 384, 768), (1, 8)
+ALONE = ("sliding", "latent", "hybrid")
+"""Shapes whose sequences the engine computes one at a time, so that transformers alone runs their batches."""
 
 
-def write_shapes(root: Path) -> None:
+def write_shapes(root: Path, names: list[str]) -> None:
     """Write random models of real shapes in both dtypes."""
-    for name, (kind, changes) in SHAPES.items():
+    for name in names:
+        kind, changes = SHAPES[name]
         sizes = {key: value for key, value in {**SIZES, **changes}.items() if value is not None}
         known = {key: value for key, value in sizes.items() if key in CONFIG_MAPPING[kind].__dataclass_fields__}
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**known))
-        for dtype in ("float32", "bfloat16"):
+        for dtype in DTYPES:
             model.to(getattr(torch, dtype)).save_pretrained(root / f"{name}-{dtype}")
             tiny_tokenizer().save_pretrained(root / f"{name}-{dtype}")
 
@@ -104,52 +95,53 @@ def write_quantised(root: Path) -> dict[str, Path]:
     return {"Q4_1": Path(source), "Q8_0": target}
 
 
-def measure_peaks(tasks: list[dict[str, Any]]) -> list[int]:
-    """Return the bytes that the process of each task grows by at most."""
+def measure_peaks(tasks: list[dict[str, Any]]) -> Iterator[int]:
+    """Yield the bytes that the process of each task grows by at most."""
     program = Path(__file__).parent / "fit_child.py"
-    run = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, program],
-        input="".join(json.dumps(task) + "\n" for task in tasks),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
-    lines = run.stdout.splitlines()
-    assert len(lines) == len(tasks), run.stderr[-2000:]
-    return [json.loads(line)["peak"] for line in lines]
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        for task in tasks:
+            child.stdin.write(json.dumps(task) + "\n")
+            child.stdin.flush()
+            yield json.loads(child.stdout.readline())["peak"]
 
 
-def list_tasks(root: Path) -> list[dict[str, Any]]:
+def list_tasks(root: Path, only: str | None) -> list[dict[str, Any]]:
     """Return what is run: the file, how it is run, dtype, context and batch."""
-    write_shapes(root)
-    tasks: list[dict[str, Any]] = [
-        {
-            "how": how,
-            "token": "x",
-            "file": str(root / f"{shape}-{dtype}"),
-            "dtype": dtype,
-            "context": context,
-            "batch": batch,
-        }
-        for shape, dtype, context, batch, how in RUNS
-    ]
-    for dtype, context in DEFAULT_RUNS:
-        with om.Model(om.DEFAULT_MODEL, dtype=dtype) as model:
-            folder = str(model.load().backend.describe()["path"])
-        tasks.append({"how": "engine", "token": " the", "file": folder, "dtype": dtype, "context": context, "batch": 1})
-    files = write_quantised(root).values()
-    return tasks + [{"how": "gguf", "file": str(file), "context": 512, "batch": 1} for file in files]
+    files: list[dict[str, Any]] = []
+    shapes = [name for name in SHAPES if only in (None, name)]
+    write_shapes(root, shapes)
+    for dtype in DTYPES:
+        files += [{"name": name, "file": root / f"{name}-{dtype}", "dtype": dtype, "token": "x"} for name in shapes]
+        if only in (None, "smol"):
+            with om.Model(om.DEFAULT_MODEL, dtype=dtype) as model:
+                folder = model.load().backend.describe()["path"]
+            files.append({"name": "smol", "file": folder, "dtype": dtype, "token": " the"})
+    if only in (None, "gguf"):
+        files += [{"name": name, "file": file, "how": "gguf"} for name, file in write_quantised(root).items()]
+    tasks = []
+    for file, context, batch in itertools.product(files, CONTEXTS, BATCHES):
+        how = "together" if batch > 1 and file["name"] in ALONE else "engine"
+        tasks.append({"how": how, "context": context, "batch": batch, **file, "file": str(file["file"])})
+    return tasks
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one line of JSON and nothing else")
+    parser.add_argument("--only", choices=("smol", *SHAPES, "gguf"), help="one model")
     options = parser.parse_args()
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
-        tasks = list_tasks(Path(folder))
+        tasks = list_tasks(Path(folder), options.only)
         for task, peak in zip(tasks, measure_peaks(tasks), strict=True):
             fit = om.fit(
                 task["file"], context=task["context"], batch=task["batch"], device="cpu:16GB", dtype=task.get("dtype")
@@ -157,8 +149,11 @@ def main() -> None:
             stated = fit.total_bytes - fit.overhead["interpreter and libraries"]
             ratios.append(stated / peak)
             if not options.json:
-                name = f"{Path(task['file']).name[:28]:28} {task['context']:5} x {task['batch']}"
-                print(f"{name}  stated {stated / 1e6:6.0f} MB, measured {peak / 1e6:6.0f} MB, {stated / peak:.3f}")
+                name = f"{task['name']:8} {task.get('dtype', ''):8} {task['context']:5} x {task['batch']}"
+                print(
+                    f"{name}  stated {stated / 1e6:6.0f} MB, measured {peak / 1e6:6.0f} MB, {stated / peak:.3f}",
+                    flush=True,
+                )
     worst = max(ratios, key=lambda ratio: abs(ratio - 1))
     within = sum(abs(ratio - 1) <= 0.1 for ratio in ratios)
     if options.json:

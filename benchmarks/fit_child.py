@@ -49,7 +49,7 @@ def run_together(task: dict[str, Any]) -> None:
 
 
 def run_gguf(task: dict[str, Any]) -> None:
-    """Fill the context of each sequence in llama.cpp."""
+    """Fill the context of each sequence in llama.cpp, all at the same time."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -59,9 +59,10 @@ def run_gguf(task: dict[str, Any]) -> None:
     params.kv_unified = True
     params.port = 0
     server = xllamacpp.Server(params)
-    for number in range(task["batch"]):
-        prompt = [100 + number] * (task["context"] - 8)
-        server.handle_completions({"prompt": prompt, "n_predict": 4, "max_tokens": 4})
+    prompts = [[100 + number] * (task["context"] - 8) for number in range(task["batch"])]
+    with ThreadPoolExecutor(task["batch"]) as pool:
+        for reply in pool.map(lambda prompt: server.handle_completions({"prompt": prompt, "max_tokens": 4}), prompts):
+            assert reply, task
 
 
 def measure(task: dict[str, Any]) -> None:

@@ -124,7 +124,7 @@ def scores_of(record: ModelRecord, tables: Sequence[ScoreTable] = ()) -> dict[st
 
 
 def _mark_archived(source: str) -> str:
-    """Return a source with a mark where it is a leaderboard that takes no models any more."""
+    """Return a source with a mark if it is a leaderboard that was closed."""
     return f"{source} (archived)" if _ARCHIVED.search(source) else source
 
 
