@@ -1,7 +1,5 @@
 """`Model`: the interface to every backend."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -63,7 +61,7 @@ class Model:
     @ErrorBoundary()
     def __init__(
         self,
-        reference: str | os.PathLike[str] | ModelRecord | Backend,
+        reference: "str | os.PathLike[str] | ModelRecord | Backend",
         *,
         timeout: float | None = settings.DEFAULT_TIMEOUT,
         max_retries: int = 2,

@@ -1,7 +1,5 @@
 """A bulk run: which item is next, how its call ends, and when the run stops."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import operator

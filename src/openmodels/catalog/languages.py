@@ -4,8 +4,6 @@ Names in any language, three-letter codes and subtags are those of CLDR and the 
 It is imported at the first question, since its tables take 60 ms to load.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -157,12 +155,12 @@ def _subtag(word: str) -> str | None:
     return word if (language.territory or language.script) and is_whole and language.is_valid() else None
 
 
-def _script(language: Language) -> str | None:
+def _script(language: "Language") -> str | None:
     return language.script or (language.maximize().script if language.territory else None)
 
 
 @lru_cache(maxsize=4096)
-def _parsed(code: str) -> Language:
+def _parsed(code: str) -> "Language":
     from langcodes import Language, standardize_tag
 
     try:

@@ -4,8 +4,6 @@ The commands are in `group`. Nothing is imported here before `main` sets what a 
 ends in a traceback.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -56,7 +54,7 @@ def _catch_signals() -> None:
     import signal
     import sys
 
-    def handle(number: int, _: FrameType | None) -> None:
+    def handle(number: int, _: "FrameType | None") -> None:
         code = 128 + number
         if _State.leaving:
             import os

@@ -1,7 +1,5 @@
 """`openmodels serve`: models for clients of OpenAI's and Anthropic's APIs."""
 
-from __future__ import annotations
-
 import ipaddress
 import os
 

@@ -3,8 +3,6 @@
 A model without hooks in a process without OpenTelemetry has no events: nothing is imported or measured.
 """
 
-from __future__ import annotations
-
 import inspect
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
@@ -45,7 +43,7 @@ class Hooks:
                     next_step="It is called where the call is made; let it start a task if it must wait.",
                 )
 
-    def observe(self, backend: Backend, request: Request) -> CallEvents | None:
+    def observe(self, backend: Backend, request: Request) -> "CallEvents | None":
         """Return the events of one call, or None where nothing observes it."""
         # An application that has set up OpenTelemetry has imported it.
         start_span = None
@@ -62,7 +60,7 @@ class Hooks:
 class CallEvents:
     """The events of one call; `start_span` starts its span."""
 
-    def __init__(self, request: Request, hooks: Hooks, start_span: Callable[[], CallSpan] | None = None) -> None:
+    def __init__(self, request: Request, hooks: Hooks, start_span: "Callable[[], CallSpan] | None" = None) -> None:
         self._request = request
         self._hooks = hooks
         self._start_span = start_span

@@ -1,11 +1,9 @@
 """From a caller's arguments to the checked request that a backend gets."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from pydantic import ValidationError
 
@@ -72,7 +70,7 @@ class ChatCall:
             return ()
         return (self.output,) if self.previous is None else (_PreviousRounds(self.previous), self.output)
 
-    def correct(self, error: OutputInvalid) -> ChatCall | None:
+    def correct(self, error: OutputInvalid) -> Self | None:
         """Return the call that shows the model its errors, or None to give up."""
         reply = error.reply
         # An answer that was cut off would be cut off again.

@@ -1,12 +1,10 @@
 """Keys, passwords and prompts: what errors, logs and pickles do not show."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Mapping
 from secrets import token_hex
-from typing import Any
+from typing import Any, Self
 
 from openmodels.errors import InvalidRequest
 
@@ -35,7 +33,7 @@ class Secret:
     def __hash__(self) -> int:
         return hash(self._value)
 
-    def __deepcopy__(self, memo: object = None) -> Secret:
+    def __deepcopy__(self, memo: object = None) -> Self:
         return self
 
     __copy__ = __deepcopy__

@@ -3,8 +3,6 @@
 A field that is set has an effect, or is named in what `ignored` returns, or is refused by its name.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self

@@ -1,7 +1,5 @@
 """Embeddings on the wire: the request as JSON, the vectors as one array."""
 
-from __future__ import annotations
-
 import binascii
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
@@ -45,7 +43,7 @@ def read_embeddings(body: bytes, request: EmbedRequest, translate_error: Transla
     return Embeddings(vectors, usage, model)
 
 
-def stack_vectors(rows: list[Any], texts: int, dimensions: int | None = None) -> NDArray[float32]:
+def stack_vectors(rows: list[Any], texts: int, dimensions: int | None = None) -> "NDArray[float32]":
     """Return vectors as one float32 array of shape (texts, dimensions).
 
     A row is a list of numbers, or base64 of little-endian float32. `dimensions` is the length asked for, if any.
@@ -69,7 +67,7 @@ def stack_vectors(rows: list[Any], texts: int, dimensions: int | None = None) ->
     return np.stack(vectors)
 
 
-def _read_vector(row: Any, at: int) -> NDArray[float32]:
+def _read_vector(row: Any, at: int) -> "NDArray[float32]":
     import numpy as np
 
     wrong = InvalidResponse(f"The answer's vector {at} is no list of finite numbers.")

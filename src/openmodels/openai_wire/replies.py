@@ -1,7 +1,5 @@
 """Answers as the JSON of the OpenAI API: bodies and the chunks of a stream."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any

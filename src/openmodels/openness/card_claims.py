@@ -4,8 +4,6 @@ A card is text by strangers: sentences are matched by patterns, never followed, 
 open. They can show that a list is not complete, or that something is withheld.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -18,7 +16,7 @@ class Claim:
     A sentence that makes one of the claims `others` makes this one, too.
     """
 
-    def __init__(self, *says: str, unless: str = r"(?!)", others: Iterable[Claim] = ()) -> None:
+    def __init__(self, *says: str, unless: str = r"(?!)", others: "Iterable[Claim]" = ()) -> None:
         self._says = [re.compile(pattern, re.IGNORECASE) for pattern in says]
         self._unless = re.compile(unless, re.IGNORECASE)
         self._others = tuple(others)

@@ -6,8 +6,6 @@
 Reports, the comparison, the command and the table of `docs/openness.md` read the criteria from here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -69,7 +67,7 @@ def find_criterion(name: str) -> Criterion:
     return _RULES[name].name
 
 
-def judge(context: ModelContext, name: str) -> Finding:
+def judge(context: "ModelContext", name: str) -> Finding:
     """Return the finding of one criterion's rule."""
     registered = _RULES[find_criterion(name)]
     return Finding(**vars(registered.judge(context)) | {"criterion": registered.name})

@@ -13,15 +13,13 @@ what could not be read, with the reason. A model is judged from those pages alon
 folder holds more; in a folder without such a file, one made by hand, from all of them.
 """
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from openmodels import files
 from openmodels.errors import InvalidRequest, ModelNotFound
@@ -59,7 +57,7 @@ class Evidence:
     _models: dict[int, tuple[dict[str, Any], ModelEvidence]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def load(cls, folder: str | Path, subject: str) -> Evidence:
+    def load(cls, folder: str | Path, subject: str) -> Self:
         """Read what a folder knows about a model, by its present or a former id.
 
         Raises:
@@ -95,11 +93,11 @@ class Evidence:
         """The model under judgement."""
         return self.other_model(self.subject) or ModelEvidence({"id": self.subject})
 
-    def about(self, subject: str) -> Evidence:
+    def about(self, subject: str) -> Self:
         """Return the same evidence with another model under judgement."""
         return replace(self, subject=subject)
 
-    def shallow(self) -> Evidence:
+    def shallow(self) -> "Evidence":
         """Return what a gathering with `deep=False` sees: the Hub's own facts."""
         page = without_deep_fields(self.find("models", self.subject) or {"id": self.subject})
         shallow = Evidence(self.subject, {"models": {self.subject.lower(): page}, "datasets": {}, "github": {}})

@@ -1,7 +1,5 @@
 """One model with its lineage, repositories, data sets and licenses."""
 
-from __future__ import annotations
-
 from functools import cached_property
 
 from openmodels.hub.model_names import same_owner
@@ -48,7 +46,7 @@ class ModelContext:
         """Return the data sets of one use."""
         return [dataset for dataset in self.datasets if dataset.use is use]
 
-    def of_base(self, base: Ancestor) -> ModelContext | None:
+    def of_base(self, base: Ancestor) -> "ModelContext | None":
         """Return the context of a base model, or None where it is not followed.
 
         It is made once for all that are made from it: in a merge of merges many paths lead to one base.

@@ -3,11 +3,10 @@
 A framework trains any model. Only a file that names a model shows how this very model was trained.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from openmodels.hub import model_names
 
@@ -46,7 +45,7 @@ class ModelName:
     is_architecture: bool  # whether the stem is the name of the architecture, which other models share
 
     @classmethod
-    def parse(cls, repo_id: str, *, parameters: int = 0, model_type: str = "", bases: Iterable[str] = ()) -> ModelName:
+    def parse(cls, repo_id: str, *, parameters: int = 0, model_type: str = "", bases: Iterable[str] = ()) -> Self:
         """Return the parts of a model's name.
 
         Args:

@@ -1,14 +1,12 @@
 """The report on one model: findings, conflicts, and a profile's result."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from openmodels.openness import rendering
 from openmodels.openness.bom_writer import build_bom
@@ -51,7 +49,7 @@ class Report:
     _context: ModelContext = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, evidence: Evidence, *, profile: str = DEFAULT, offline: bool = False) -> Report:
+    def of(cls, evidence: Evidence, *, profile: str = DEFAULT, offline: bool = False) -> Self:
         """Judge evidence; the same evidence always gives the same report.
 
         Raises:
@@ -159,7 +157,7 @@ class Report:
             sentences.append(f"{len(self.conflicts)} conflict(s): {self.conflicts[0].reason}")
         return " ".join(sentences)
 
-    def using(self, profile: str) -> Report:
+    def using(self, profile: str) -> Self:
         """Return the same report by another profile.
 
         Raises:

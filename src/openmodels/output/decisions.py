@@ -5,15 +5,13 @@ label: single letters or digits, or, for more than 26 options, pairs of letters.
 other, however many tokens a label has, and their sum is the probability that the answer begins with a label at all.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, Self
 
 from openmodels.errors import InvalidResponse
 from openmodels.types.decisions import ChoiceQuestion, Decision, NoulQuestion, Question
@@ -40,7 +38,7 @@ class LabelledQuestion:
         """All labels."""
         return [label for labels in self.labels.values() for label in labels]
 
-    def with_single_labels(self) -> LabelledQuestion:
+    def with_single_labels(self) -> Self:
         """Return the question with the first of each option's labels alone."""
         return replace(self, labels={option: labels[:1] for option, labels in self.labels.items()})
 

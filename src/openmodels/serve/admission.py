@@ -1,7 +1,5 @@
 """Which requests run, and which wait: a bounded queue that is fair to each key."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncGenerator

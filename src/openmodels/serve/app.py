@@ -1,7 +1,5 @@
 """The application of a server: every endpoint, behind the guard."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -49,7 +47,7 @@ def build_app(
     memory_bytes: int | None = None,
     routes: Sequence[BaseRoute] = (),
     open_paths: Collection[str] = (),
-) -> ServedApp:
+) -> "ServedApp":
     """Return an ASGI application that serves models.
 
     Args:

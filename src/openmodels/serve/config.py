@@ -1,7 +1,5 @@
 """The config file of a server, and the models that it names."""
 
-from __future__ import annotations
-
 import os
 import tomllib
 from collections.abc import Collection, Iterable, Iterator

@@ -1,7 +1,5 @@
 """The base of the endpoints that ask a model."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from abc import ABC, abstractmethod

@@ -1,7 +1,5 @@
 """One request and its answer, within limits; a client that leaves is noticed."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import time

@@ -1,7 +1,5 @@
 """Errors as answers: the status, and the body in the shape of each wire."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable

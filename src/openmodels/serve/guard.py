@@ -1,7 +1,5 @@
 """What every request passes first: the checks of Host, Origin and key."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Collection
 from urllib.parse import urlsplit

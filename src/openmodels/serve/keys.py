@@ -1,7 +1,5 @@
 """The keys of clients, and what each of them may spend."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import secrets

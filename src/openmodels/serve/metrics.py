@@ -1,7 +1,5 @@
 """The counters of a server, in the text format of Prometheus."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -41,7 +39,7 @@ class Metrics:
         self.waiting = Gauge("openmodels_requests_waiting", "Requests that wait.", registry=self._registry)
         self.loaded = Gauge("openmodels_models_loaded", "Models that hold memory.", registry=self._registry)
 
-    def record(self, path: str, exchange: HttpExchange, seconds: float) -> None:
+    def record(self, path: str, exchange: "HttpExchange", seconds: float) -> None:
         """Count a request that has ended."""
         model = exchange.model
         self.requests.labels(path, model, str(exchange.status)).inc()

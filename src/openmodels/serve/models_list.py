@@ -1,7 +1,5 @@
 """`/v1/models`: the models with their facts, as Hugging Face's router lists them."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -76,7 +74,7 @@ def _outputs(model: Model) -> list[str]:
     return texts + (["embeddings"] if able.embed and not texts else [])
 
 
-def _find_price(offers: Sequence[Offer]) -> dict[str, float] | None:
+def _find_price(offers: "Sequence[Offer]") -> dict[str, float] | None:
     """Return the lowest price of some offers, in US dollars for a million tokens."""
     prices = [(offer.price_in, offer.price_out) for offer in offers if offer.price_in is not None]
     if not prices:

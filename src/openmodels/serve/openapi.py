@@ -1,7 +1,5 @@
 """The OpenAPI document of the server, made from the bodies that it checks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any

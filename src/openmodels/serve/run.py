@@ -1,7 +1,5 @@
 """The server as a process: socket, signals, and an end within the grace time."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from types import FrameType

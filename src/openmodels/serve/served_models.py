@@ -1,7 +1,5 @@
 """The models of a server by name, loaded on first use within a memory budget."""
 
-from __future__ import annotations
-
 import asyncio
 import difflib
 import time

@@ -1,7 +1,5 @@
 """What the endpoints of a server share."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from openmodels.serve.admission import Admission

@@ -1,11 +1,9 @@
 """Decisions: typed questions, and a probability for every option. Data only."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainValidator, StringConstraints
 
@@ -122,7 +120,7 @@ class Decision:
     label_mass: float | None
 
     @classmethod
-    def of(cls, question: Question, shares: Mapping[str, float], mass: float | None) -> Decision:
+    def of(cls, question: Question, shares: Mapping[str, float], mass: float | None) -> Self:
         """Return the decision for shares by option, which are divided by their sum."""
         total = sum(shares.values())
         probabilities = {option: weight / total for option, weight in shares.items()}

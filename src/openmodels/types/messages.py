@@ -1,7 +1,5 @@
 """Messages, tool calls and images. Data only."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import re
@@ -84,7 +82,7 @@ class ToolCall(Frozen):
     raw: str
     errors: tuple[str, ...] = ()
 
-    def answer(self, content: str) -> Message:
+    def answer(self, content: str) -> "Message":
         """Return the message that holds the result of this call."""
         return Message(role="tool", content=content, tool_call_id=self.id)
 

@@ -1,10 +1,8 @@
 """Rankings: the request and the ranked documents. Data only."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints
 
@@ -63,7 +61,7 @@ class Ranking:
     @classmethod
     def of(
         cls, scores: Mapping[int, float], request: RerankRequest, usage: Usage | None = None, model: str | None = None
-    ) -> Ranking:
+    ) -> Self:
         """Return the ranking of scores by index; equal ones keep their order."""
         order = sorted(scores, key=lambda index: (-scores[index], index))[: request.top_n]
         ranked = tuple(RankedDocument(index, scores[index], request.documents[index]) for index in order)

@@ -4,8 +4,6 @@ The pipeline authenticates, answers challenges, traces and logs. Its transport i
 of azure-core have no total deadline, and leave their connections to the event loop in which they began.
 """
 
-from __future__ import annotations
-
 import asyncio
 from asyncio import AbstractEventLoop
 from collections.abc import Iterator
@@ -86,7 +84,7 @@ class AzureExchange:
             self._async_clients[loop] = self._make_client(AsyncChatCompletionsClient, sender)
         return self._async_clients[loop]
 
-    def _make_client(self, kind: type[_Client], sender: _PipelineTransport | _AsyncPipelineTransport) -> _Client:
+    def _make_client(self, kind: type[_Client], sender: "_PipelineTransport | _AsyncPipelineTransport") -> _Client:
         policy: Any
         match self._authentication:
             case Secret() as key:

@@ -1,7 +1,5 @@
 """The interface of an engine, which runs the weights of a model."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,7 +50,7 @@ class Engine(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return how the model runs; None for what is not known until it is loaded."""
 
-    def capabilities(self) -> EngineCapabilities:
+    def capabilities(self) -> "EngineCapabilities":
         """Return what the engine can do."""
 
     def close(self, timeout: float = 30.0) -> None:
@@ -87,7 +85,7 @@ class EngineCapabilities:
     """
 
     options: frozenset[str]
-    grammar: Notation
+    grammar: "Notation"
     scores: bool = False
 
 

@@ -1,7 +1,5 @@
 """From an engine's tokens, or a server's text, to the deltas of the caller."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.local import reasoning_parser
@@ -99,7 +97,7 @@ class OutputProcessor:
         *,
         max_new_tokens: int,
         repetition_stop: bool = True,
-        logprobs: LogprobCollector | None = None,
+        logprobs: "LogprobCollector | None" = None,
     ) -> None:
         self.finish_reason: str | None = None  # None while the answer is not complete
         self.output_tokens = 0
@@ -128,7 +126,7 @@ class OutputProcessor:
         """How many tokens the answer may still have."""
         return self._max_new_tokens - self.output_tokens
 
-    def add(self, token: int, scores: torch.Tensor | None = None, *, complete: bool = False) -> None:
+    def add(self, token: int, scores: "torch.Tensor | None" = None, *, complete: bool = False) -> None:
         """Process the next token; `take_delta` returns what became complete with it.
 
         The scores at its place, shape (vocabulary,), are for logprobs; a forced token has none. `complete` is whether

@@ -1,7 +1,5 @@
 """What all local models of a process share: engines, threads, servers and forks."""
 
-from __future__ import annotations
-
 import asyncio
 import atexit
 import os
@@ -23,7 +21,7 @@ _EXIT_WAIT = 5.0  # seconds that the end of the process waits for each thread
 class ProcessResource(ABC):
     """The owner of a thread or child process, called at forks and at exit."""
 
-    def __init__(self, runtime: Runtime | None = None) -> None:
+    def __init__(self, runtime: "Runtime | None" = None) -> None:
         (runtime or RUNTIME).add(self)
 
     def before_fork(self) -> bool:
@@ -73,7 +71,7 @@ class ForkSafeThread(ProcessResource):
 class EventLoopThread(ProcessResource):
     """A thread with an event loop, on which engines wait for their servers."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: "Runtime") -> None:
         super().__init__(runtime)
         self._runtime = runtime
         self._lock = threading.Lock()

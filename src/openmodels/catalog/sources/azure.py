@@ -4,8 +4,6 @@ Microsoft does not document it; its requests and answers are known from Microsof
 and it may change. A failure here is reported and never stops the other catalogs.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -124,7 +122,7 @@ class AzureCatalog(Catalog):
             ]
             yield Page(kept, token)
 
-    def fill(self, listing: Listing) -> None:
+    def fill(self, listing: "Listing") -> None:
         """Put the whole catalog into the index."""
         for page in self.pages():
             listing.put(page.records)

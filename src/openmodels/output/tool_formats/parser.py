@@ -1,7 +1,5 @@
 """The streaming parser that every tool-call format shares."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -20,7 +18,7 @@ class ParsedChunk:
     calls: tuple[ToolCall, ...] = ()  # complete calls
     broken: tuple[str, ...] = ()  # calls that are malformed or were cut, as the model wrote them
 
-    def __add__(self, other: ParsedChunk) -> ParsedChunk:
+    def __add__(self, other: "ParsedChunk") -> "ParsedChunk":
         return ParsedChunk(
             self.text + other.text,
             self.reasoning + other.reasoning,

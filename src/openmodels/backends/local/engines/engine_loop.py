@@ -4,8 +4,6 @@ Requests are queued from any thread. Each request's deltas go to its caller's `p
 end, are cancelled, and the process may fork.
 """
 
-from __future__ import annotations
-
 import sys
 import threading
 from abc import abstractmethod
@@ -34,7 +32,7 @@ class QueuedRequest:
 
     request: EngineRequest = field(repr=False)
     put: Put = field(repr=False)
-    waiting: deque[QueuedRequest] = field(default_factory=deque, repr=False)
+    waiting: "deque[QueuedRequest]" = field(default_factory=deque, repr=False)
     takes_long: bool = False  # whether preparing it may take longer than a few milliseconds
     is_cancelled: bool = False  # set by the caller or by an error; the engine drops the request before its next step
 

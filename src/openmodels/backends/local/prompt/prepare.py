@@ -3,12 +3,10 @@
 Every engine reads them from here, so a change of engine changes the arithmetic and nothing else.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.prompt import chat_template, images, length_check
@@ -83,7 +81,7 @@ class SamplingParams:
     presence_penalty: float = 0.0  # taken once from the score of each token that came; 0 is off
 
     @classmethod
-    def from_request(cls, request: ChatRequest, defaults: Any) -> SamplingParams:
+    def from_request(cls, request: ChatRequest, defaults: Any) -> Self:
         """Fill what a request leaves open from a `GenerationConfig`, like transformers."""
         do_sample = getattr(defaults, "do_sample", False)
 

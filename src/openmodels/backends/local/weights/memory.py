@@ -1,7 +1,5 @@
 """Free memory, compared with what a model's weights need."""
 
-from __future__ import annotations
-
 import ctypes
 import mmap
 import sys
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 _HEADROOM = 256 * 10**6  # bytes for activations and the first tokens' cache, on top of the weights
 
 
-def check_memory(weights: int, device: torch.device | None = None) -> None:
+def check_memory(weights: int, device: "torch.device | None" = None) -> None:
     """Raise DoesNotFit where weights of so many bytes do not fit; a GPU has its own."""
     free = available(device)
     where = f"memory on {device}" if device is not None and device.type == "cuda" else "memory"
@@ -47,7 +45,7 @@ def check_any_memory(weights: int, *, unpacked: int) -> None:
         check_memory(weights, max(gpus, key=available))
 
 
-def available(device: torch.device | None = None) -> int:
+def available(device: "torch.device | None" = None) -> int:
     """Return the bytes that a GPU, or else system and cgroup, leave to this process."""
     if device is not None and device.type == "cuda":
         import torch

@@ -5,8 +5,6 @@ files of another kind load as a language model without an error and generate non
 before the weights are read, whichever engine reads them. Nothing here imports torch or transformers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,7 +151,7 @@ def _make_other(what: str, name: str) -> DetectedTask:
     return DetectedTask("other", f"{what} ({name})", f"{_CHOOSE_OTHER}, or run this one with a program made for it.")
 
 
-def classify_gguf(header: GgufHeader) -> DetectedTask:
+def classify_gguf(header: "GgufHeader") -> DetectedTask:
     """Return what a GGUF file's model is made for."""
     architecture, kind = header.architecture, header.metadata.get("general.type", "model")
     if architecture == "clip" or kind == "mmproj":
@@ -200,7 +198,7 @@ def check_generates(kind: DetectedTask) -> None:
         )
 
 
-def check_gguf(name: str, header: GgufHeader) -> None:
+def check_gguf(name: str, header: "GgufHeader") -> None:
     """Check that a GGUF file names its architecture and generates text."""
     kind = classify_gguf(header)
     check_generates(kind)

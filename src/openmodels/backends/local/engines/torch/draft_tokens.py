@@ -10,8 +10,6 @@ An answer that copies becomes five times as fast, 16 answers that repeat themsel
 and 16 natural ones as many as without drafts. Whether a draft is worth its time beside others is up to the scheduler.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +30,7 @@ class Drafter:
     The list of the sequence's tokens is read again at every call and only grows.
     """
 
-    def __init__(self, tokens: Sequence[int], model: DraftModel | None = None) -> None:
+    def __init__(self, tokens: Sequence[int], model: "DraftModel | None" = None) -> None:
         self._tokens = tokens
         self._ngrams: dict[tuple[int, ...], int] = {}
         self._indexed = 0

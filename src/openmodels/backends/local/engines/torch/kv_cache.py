@@ -5,8 +5,6 @@ another sequence leaves. Buckets keep a step's attention dense: one call serves 
 sequence of 4,000 tokens does not slow down its neighbours of 100.
 """
 
-from __future__ import annotations
-
 import math
 import mmap
 import sys
@@ -33,7 +31,7 @@ class LayerShape(NamedTuple):
 class Slot:
     """The place of one sequence, with the keys and values of `length` tokens."""
 
-    bucket: Bucket
+    bucket: "Bucket"
     index: int
     length: int = 0
 
@@ -41,7 +39,7 @@ class Slot:
 class Bucket:
     """Slots of one capacity, stored densely from position 0."""
 
-    def __init__(self, kv_cache: KVCache, capacity: int) -> None:
+    def __init__(self, kv_cache: "KVCache", capacity: int) -> None:
         self._kv_cache = kv_cache
         self.capacity = capacity  # tokens that a slot holds
         self.slots: list[Slot] = []  # the slots in use; `slots[i].index == i`

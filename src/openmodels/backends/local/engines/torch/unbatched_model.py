@@ -6,8 +6,6 @@ the scores are those of `generate`. All of it belongs to the sequence; what a fo
 restored before the next sequence starts.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -57,7 +55,7 @@ class UnbatchedModel:
         return update is not default or self.whole_prompt is not None
 
     @torch.inference_mode()
-    def start(self, prompt: Sequence[int], inputs: Mapping[str, Any] | None = None) -> UnbatchedSequence:
+    def start(self, prompt: Sequence[int], inputs: Mapping[str, Any] | None = None) -> "UnbatchedSequence":
         """Return the state of a new sequence, of which nothing is computed yet.
 
         Its prompt sets its other inputs, e.g. the positions; `inputs` are further ones, e.g. the tensors of images.
