@@ -1,8 +1,10 @@
 """From a caller's arguments to the checked request that a backend gets."""
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from typing import Any, NamedTuple, Self, TypeVar
 
 from pydantic import ValidationError
@@ -22,28 +24,6 @@ from openmodels.types.request import ChatRequest
 from openmodels.types.scores import ScoreRequest
 
 _Request = TypeVar("_Request", ChatRequest, EmbedRequest, RerankRequest, ScoreRequest, DecideRequest)
-
-_OTHER_NAMES: dict[tuple[str, str], str] = {
-    ("call", "stream"): "For an answer as it comes write `with model.stream(…) as stream`.",
-    ("call", "system"): "Begin the list of messages with om.system(…), or use om.Conversation(model, system=…).",
-    ("call", "model"): 'A Model is one model: open the other one, om.Model("BACKEND:NAME").',
-    ("call", "messages"): "The messages are the first argument: model.chat([…]).",
-    ("call", "response_format"): "Use `schema` for JSON of a form, and `choices` or `pattern` for a text of a form.",
-    ("call", "functions"): "Use `tools`.",
-    ("call", "function_call"): "Use `tool_choice`.",
-    ("call", "max_new_tokens"): "Use `max_tokens`.",
-    ("call", "max_length"): "Use `max_tokens`, which counts the answer alone.",
-    ("call", "max_completion_tokens"): "Use `max_tokens`.",
-    ("call", "max_output_tokens"): "Use `max_tokens`.",
-    ("call", "stop_sequences"): "Use `stop`.",
-    ("call", "top_logprobs"): "Use `logprobs`, a number.",
-    ("call", "do_sample"): "Use `temperature`: 0 is greedy.",
-    ("call", "json"): "Use `schema`, e.g. schema=dict.",
-    ("call", "extra_body"): "Use `extra`.",
-    ("call", "api_key"): "It belongs to the model: om.Model(…, api_key=…).",
-    ("call", "base_url"): "It belongs to the model: om.Model(…, base_url=…).",
-}
-"""What to write instead of a name that other packages use, by what got it."""
 
 
 class CallDefaults(NamedTuple):
@@ -256,7 +236,8 @@ def _pop_output(fields: dict[str, Any], *, can_correct: bool) -> tuple[structure
 
 def unknown_option(name: str, known: Mapping[str, Any] | Sequence[str], owner: str) -> UnsupportedFeature:
     """Return the error for an unknown option, with the nearest known one."""
-    if advice := _OTHER_NAMES.get((owner, name)):
+    other_names = json.loads((files("openmodels.core") / "other_names.json").read_text(encoding="utf-8"))["options"]
+    if owner == "call" and (advice := other_names.get(name)):
         return UnsupportedFeature(f"The {owner} has no option {name!r}.", next_step=advice)
     near = difflib.get_close_matches(name, list(known), n=1)
     suggestion = f"Did you mean {near[0]!r}? " if near else ""

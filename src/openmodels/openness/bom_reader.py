@@ -13,6 +13,7 @@ import re
 import unicodedata
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -30,54 +31,11 @@ _MODEL_URL = re.compile(r"https://huggingface\.co/(?!datasets/|spaces/|docs/)([\
 _PURL = re.compile(r"pkg:huggingface/([^@?#]+)(?:@([^?#]+))?")
 _LISTED_LICENSE = re.compile(r"https?://spdx\.org/licenses/([\w.+-]+?)(?:\.html)?$")
 
-# The fields of a component that are read: a nested mapping for those that hold others, None for the rest.
-_MODEL_FIELDS: Mapping[str, Any] = {
-    **dict.fromkeys(("type", "bom-ref", "name", "group", "version", "purl", "publisher", "description")),
-    **dict.fromkeys(("licenses", "externalReferences", "mime-type")),
-    "pedigree": {"ancestors": None},
-    "modelCard": {
-        "bom-ref": None,
-        "modelParameters": dict.fromkeys(("task", "architectureFamily", "modelArchitecture", "datasets")),
-        "quantitativeAnalysis": {"performanceMetrics": None},
-        "considerations": dict.fromkeys(("useCases", "technicalLimitations", "ethicalConsiderations", "users")),
-    },
-}
-_DATA_FIELDS: Mapping[str, Any] = {
-    **dict.fromkeys(("type", "bom-ref", "name", "group", "licenses", "purl", "version", "description")),
-    "data": dict.fromkeys(("type", "name", "contents")),
-}
 _MODEL_TYPE = "machine-learning-model"
-_BILL_FIELDS: Mapping[str, Any] = {
-    **dict.fromkeys(("$schema", "bomFormat", "specVersion", "serialNumber", "version", "components", "dependencies")),
-    "metadata": dict.fromkeys(("timestamp", "component")),
-}
 _LONGEST_ID = 96
 _SHOWN = 20  # names that a note or an error lists at most
-_AI_FIELDS = (
-    "type", "spdxId", "name", "creationInfo", "description", "software_packageVersion", "software_packageUrl",
-    "software_downloadLocation", "software_homePage", "software_primaryPurpose", "ai_typeOfModel", "ai_domain",
-    "ai_informationAboutTraining", "ai_informationAboutApplication", "ai_limitation", "ai_metric",
-    "ai_safetyRiskAssessment",
-)  # fmt: skip
-_DATASET_FIELDS = (
-    "type", "spdxId", "name", "creationInfo", "description", "software_downloadLocation", "software_packageUrl",
-    "software_primaryPurpose", "dataset_datasetAvailability", "dataset_datasetType",
-)  # fmt: skip
-# Elements that say who made a bill, hold other elements, or are read through relationships.
-_FRAME = (
-    "CreationInfo", "SpdxDocument", "Bom", "Sbom", "Relationship", "LifecycleScopedRelationship", "Person",
-    "Organization", "Agent", "SoftwareAgent", "Tool", "LicenseExpression", "SimpleLicensingText", "ListedLicense",
-    "CustomLicense", "IndividualLicensingInfo",
-)  # fmt: skip
-# Statement of a bill -> the heading of a model card that it answers.
-_HEADINGS = {
-    "useCases": "Intended use", "users": "Intended users", "technicalLimitations": "Limitations",
-    "ethicalConsiderations": "Ethical considerations", "performanceMetrics": "Evaluation results",
-    "datasets": "Training data", "modelArchitecture": "Model architecture",
-    "architectureFamily": "Model architecture", "ai_informationAboutTraining": "Training data",
-    "ai_informationAboutApplication": "Intended use", "ai_limitation": "Limitations",
-    "ai_metric": "Evaluation results", "ai_safetyRiskAssessment": "Risks", "ai_typeOfModel": "Model architecture",
-}  # fmt: skip
+_FIELDS = json.loads((resources.files("openmodels.openness") / "data" / "bom_fields.json").read_text(encoding="utf-8"))
+_CYCLONE_FIELDS, _SPDX_FIELDS, _HEADINGS = _FIELDS["cyclonedx"], _FIELDS["spdx"], _FIELDS["headings"]
 _GATES = {"directDownload": False, "registration": "auto", "clickthrough": "auto"}
 
 
@@ -196,8 +154,8 @@ class _CycloneReader(_BomReader):
         self.by_reference = {str(entry.get("bom-ref")): entry for entry in components if entry.get("bom-ref")}
         models = [entry for entry in components if entry.get("type") == _MODEL_TYPE]
         component = self.choose(models, model, objects(metadata.get("component")))
-        self.note_unread("the bill", _unread(self.content, _BILL_FIELDS))
-        self.note_unread("the model's fields", _unread(component, _MODEL_FIELDS))
+        self.note_unread("the bill", _unread(self.content, _CYCLONE_FIELDS["bill"]))
+        self.note_unread("the model's fields", _unread(component, _CYCLONE_FIELDS["model"]))
         card = fields.mapping(component.get("modelCard"))
         parameters = fields.mapping(card.get("modelParameters"))
         data = {}
@@ -291,7 +249,7 @@ class _CycloneReader(_BomReader):
     def _dataset(self, component: _Page) -> _Page:
         """Return a data set: a component of type "data", or the data itself."""
         self.note_unread(
-            f"the data set {component.get('name')}", _unread(component, {**_DATA_FIELDS, "contents": None})
+            f"the data set {component.get('name')}", _unread(component, {**_CYCLONE_FIELDS["data"], "contents": None})
         )
         data = [component, *objects(component.get("data"))]
         urls = [str(fields.mapping(entry.get("contents")).get("url")) for entry in data]
@@ -329,7 +287,7 @@ class _SpdxReader(_BomReader):
     def read(self, model: str | None) -> Evidence:
         models = [entry for entry in self.elements.values() if _kind(entry) == "AIPackage"]
         package = self.choose(models, model, self.roots)
-        self.note_unread("the model's fields", (name for name in package if name not in _AI_FIELDS))
+        self.note_unread("the model's fields", (name for name in package if name not in _SPDX_FIELDS["model"]))
         linked = [
             *self._related(package, "trainedOn", "Training"),
             *self._related(package, "testedOn", "Evaluation"),
@@ -346,7 +304,7 @@ class _SpdxReader(_BomReader):
             (
                 f"{_kind(entry)} {entry.get('name') or _reference(entry)}"
                 for entry in others
-                if _kind(entry) not in _FRAME
+                if _kind(entry) not in _SPDX_FIELDS["frame"]
             ),
         )
         links = [
@@ -457,7 +415,7 @@ class _SpdxReader(_BomReader):
 
     def _dataset(self, package: _Page) -> _Page:
         self.note_unread(
-            f"the data set {package.get('name')}", (name for name in package if name not in _DATASET_FIELDS)
+            f"the data set {package.get('name')}", (name for name in package if name not in _SPDX_FIELDS["dataset"])
         )
         terms = self._licenses(package)
         availability = str(package.get("dataset_datasetAvailability"))

@@ -6,12 +6,14 @@ import asyncio
 import importlib
 import inspect
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 import openmodels as om
 from openmodels.backends.local.engine_protocol import Engine, EngineCapabilities, EngineSpec
 from openmodels.backends.local.runtime import RUNTIME
+from openmodels.backends.local.weights import model_metadata
 
 TOY = '''
 """An engine that answers with the last words of the conversation, a word in each delta."""
@@ -100,6 +102,14 @@ class TestToy:
         assert (toy.backend.describe()["engine"], toy.backend.describe()["device"]) == ("toy", "toy")
         toy.close()
         assert engine.is_closed
+
+    def test_it_is_asked_what_it_can_do_once_it_is_there(self, toy, monkeypatch):
+        facts = SimpleNamespace(task="generate", template="", has_vision=False, context=8)
+        monkeypatch.setattr(model_metadata, "read_model_metadata", lambda *_: facts)
+        assert toy.capabilities.score is False
+        scoring = EngineCapabilities(frozenset({"max_tokens"}), "gbnf", scores=True)
+        monkeypatch.setattr(toy.load().backend._engine, "capabilities", lambda: scoring)
+        assert toy.capabilities.score is True
 
     def test_an_unknown_engine_names_it_among_the_others(self, toy):
         with pytest.raises(om.InvalidRequest, match="'vllm', 'toy'"):

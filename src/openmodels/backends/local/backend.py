@@ -254,8 +254,9 @@ class LocalBackend(Backend):
             return replace(declared, chat=None, tools=None if declared.tools else False)
         tasks = ("generate", "embed", "rerank")
         generates, embeds, reranks = (None if model.task is None else model.task == task for task in tasks)
-        choice = self._selection.peek()
-        scores = generates if choice is None or RUNTIME.engines[choice.engine].capabilities.scores else False
+        choice, engine = self._selection.peek(), self._engine
+        known = engine.capabilities() if engine else RUNTIME.engines[choice.engine].capabilities if choice else None
+        scores = generates if known is None or known.scores else False
         return replace(
             declared,
             chat=bool(model.template) and generates is not False,
