@@ -335,7 +335,12 @@ class RerankBody(WireBody):
 
 
 class SystemOneBody(WireBody):
-    """The body of `/v1/systemone`; its questions are checked by the call."""
+    """The body of `/v1/systemone`; its questions are checked by the call.
+
+    Clients of this wire may send fields that a server does not know.
+    """
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True, frozen=True)
 
     without_effect: ClassVar[frozenset[str]] = frozenset({"user"})
 
@@ -343,3 +348,7 @@ class SystemOneBody(WireBody):
     questions: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     user: str | None = None
     extra: dict[str, Any] | None = None
+
+    def ignored(self) -> list[str]:
+        """Return the names of the fields that are set and change nothing."""
+        return sorted({*super().ignored(), *(name[:60] for name in self.model_extra or ())})

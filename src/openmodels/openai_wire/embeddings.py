@@ -1,7 +1,7 @@
 """Embeddings on the wire: the request as JSON, the vectors as one array."""
 
 import binascii
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
 from openmodels.errors import InvalidResponse
@@ -86,3 +86,17 @@ def _read_vector(row: Any, at: int) -> "NDArray[float32]":
     if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():
         raise wrong
     return vector
+
+
+def encode_embeddings(embeddings: Embeddings, model: str, *, as_base64: bool = False) -> dict[str, Any]:
+    """Return the body of an answer; its vectors as numbers, or as base64 of float32."""
+    vectors = embeddings.vectors
+    rows = [b64encode(row.astype("<f4").tobytes()).decode() for row in vectors] if as_base64 else vectors.tolist()
+    data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
+    tokens = embeddings.usage.input_tokens or 0
+    return {
+        "object": "list",
+        "data": data,
+        "model": model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }

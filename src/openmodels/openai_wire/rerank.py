@@ -47,3 +47,17 @@ def _read_row(row: Any) -> tuple[int, float]:
     if not is_valid or not math.isfinite(score):
         raise InvalidResponse("A result has no index or no finite score.")
     return int(index), float(score)
+
+
+def encode_ranking(ranking: Ranking, model: str, *, with_documents: bool) -> dict[str, Any]:
+    """Return the body of an answer, in the order of the ranking."""
+    results: list[dict[str, Any]] = [
+        {
+            "index": ranked.index,
+            "relevance_score": ranked.score,
+            **({"document": {"text": ranked.document}} if with_documents else {}),
+        }
+        for ranked in ranking
+    ]
+    tokens = ranking.usage.input_tokens or 0
+    return {"model": model, "results": results, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}

@@ -1,6 +1,8 @@
 """Decisions on the wire: `/v1/systemone`, as vLLM and others serve it."""
 
+import json
 import math
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from openmodels.errors import InvalidResponse
@@ -67,3 +69,25 @@ def _read_mass(answer: dict[str, Any]) -> float | None:
 
 def _is_probability(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= 1
+
+
+def encode_decisions(decisions: Decisions, questions: Mapping[str, Question], model: str) -> dict[str, Any]:
+    """Return the body of an answer; `questions` are those of the request."""
+    answers = {name: _encode_decision(decision, questions[name]) for name, decision in decisions.decisions.items()}
+    usage = {"input_tokens": decisions.usage.input_tokens or 0, "output_tokens": decisions.usage.output_tokens or 0}
+    return {"model": model, "answers": answers, "usage": usage}
+
+
+def _encode_decision(decision: Decision, question: Question) -> dict[str, Any]:
+    # The wire wants the names of extensions to begin so.
+    diagnostics = {} if decision.label_mass is None else {"x_diagnostics": {"label_mass": decision.label_mass}}
+    if isinstance(question, NoulQuestion):
+        return {"type": "noul", "noul": decision.probabilities["yes"], **diagnostics}
+    fields = {"probabilities": decision.probabilities, "confidence": decision.confidence, **diagnostics}
+    if isinstance(question, ChoiceQuestion):
+        return {"type": "choice", "choice": decision.value, **fields}
+    legend = {
+        str(level): meaning if isinstance(meaning, str) else json.dumps(meaning, ensure_ascii=False)
+        for level, meaning in enumerate(question.criteria)
+    }
+    return {"type": "score", "score": decision.value, "legend": legend, **fields}

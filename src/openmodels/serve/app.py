@@ -21,11 +21,23 @@ from openmodels.serve.exchange import RequestLimits
 from openmodels.serve.failures import Refusal, describe, encode_anthropic, encode_openai
 from openmodels.serve.guard import Guard
 from openmodels.serve.keys import ApiKey, KeyRing
+from openmodels.serve.messages import CountEndpoint, MessagesEndpoint
 from openmodels.serve.models_list import describe_model, list_models
+from openmodels.serve.responses import ResponsesEndpoint
 from openmodels.serve.served_models import ServedModels
 from openmodels.serve.state import ServerState
+from openmodels.serve.vectors import DecisionEndpoint, EmbeddingsEndpoint, RerankEndpoint
 
-ENDPOINTS: tuple[type[ModelEndpoint[Any]], ...] = (ChatEndpoint, CompletionEndpoint)
+ENDPOINTS: tuple[type[ModelEndpoint[Any]], ...] = (
+    ChatEndpoint,
+    CompletionEndpoint,
+    EmbeddingsEndpoint,
+    RerankEndpoint,
+    DecisionEndpoint,
+    ResponsesEndpoint,
+    MessagesEndpoint,
+    CountEndpoint,
+)
 """The endpoints that ask a model."""
 MAX_RUNNING = 256
 MAX_WAITING = 512

@@ -1,27 +1,24 @@
 """`/v1/chat/completions` and `/v1/completions`."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import ClassVar
 
-from openmodels.core.stream import AsyncStream
 from openmodels.http.sse import encode_event
 from openmodels.model import Model
 from openmodels.openai_wire import replies
 from openmodels.openai_wire.bodies import ChatBody, CompletionBody
 from openmodels.serve.endpoint import (
     ModelEndpoint,
-    ReplyStream,
-    end_of_server,
     fetch_images,
     forward,
     head_of,
     joined_usage,
     read_reply,
+    stream_events,
+    with_one_call,
 )
 from openmodels.serve.exchange import HttpExchange
-from openmodels.serve.failures import describe, encode_openai, to_json
-from openmodels.types.reply import Reply
+from openmodels.serve.failures import ErrorAnswer, encode_openai, to_json
 
 
 class ChatEndpoint(ModelEndpoint[ChatBody]):
@@ -44,39 +41,17 @@ class ChatEndpoint(ModelEndpoint[ChatBody]):
             head = head_of("chat.completion.chunk", "chatcmpl", exchange.model)
             encoder = replies.ChunkEncoder(head, include_usage=body.includes_usage, only_first_call=is_single)
             async with model.astream(messages, **options) as stream:
-                await exchange.send_events(self._encode(exchange, stream, encoder))
+                await exchange.send_events(stream_events(self, exchange, stream, encoder, _encode_failure))
             return
         reply = await read_reply(model, messages, options)
         self.note(exchange, reply)
         if is_single:
-            reply = _with_one_call(reply)
+            reply = with_one_call(reply)
         await exchange.send_json(replies.encode_chat(reply, head_of("chat.completion", "chatcmpl", exchange.model)))
 
-    async def _encode(
-        self, exchange: HttpExchange, stream: AsyncStream, encoder: replies.ChunkEncoder
-    ) -> AsyncIterator[bytes]:
-        source = ReplyStream(stream)
-        try:
-            async for delta in source.deltas():
-                for event in encoder.feed(delta):
-                    yield event
-        except asyncio.CancelledError:
-            if self.state.is_draining:
-                yield encode_event(to_json(encode_openai(describe(end_of_server()))).decode())
-            raise
-        finally:
-            self.note(exchange, stream.snapshot)
-        if source.error is not None:
-            yield encode_event(to_json(encode_openai(describe(source.error))).decode())
-            return
-        for event in encoder.finish(source.reply):
-            yield event
 
-
-def _with_one_call(reply: Reply) -> Reply:
-    """Return a reply that calls at most one tool."""
-    alternatives = tuple(map(_with_one_call, reply.alternatives))
-    return reply.model_copy(update={"tool_calls": reply.tool_calls[:1], "alternatives": alternatives})
+def _encode_failure(answer: ErrorAnswer) -> bytes:
+    return encode_event(to_json(encode_openai(answer)).decode())
 
 
 class CompletionEndpoint(ModelEndpoint[CompletionBody]):

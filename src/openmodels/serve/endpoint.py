@@ -3,9 +3,9 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import uuid4
 
 from starlette.types import Receive, Scope, Send
@@ -16,7 +16,8 @@ from openmodels.images import Image
 from openmodels.model import Model
 from openmodels.openai_wire.bodies import WireBody
 from openmodels.serve.exchange import CLIENT_LEFT, LOG, ClientLeft, HttpExchange
-from openmodels.serve.failures import EncodeFailure, Refusal, encode_openai
+from openmodels.serve.failures import EncodeFailure, ErrorAnswer, Refusal, describe, encode_openai
+from openmodels.serve.served_models import ServedModel
 from openmodels.serve.state import ServerState
 from openmodels.types.reply import CUT_SHORT, Delta, Reply, Usage
 
@@ -33,19 +34,25 @@ class ModelEndpoint(ABC, Generic[_Body]):
         path: Its path.
         body: What its body is.
         generates: Whether it asks for text, so that the model may be loaded ahead.
+        encode_failure: What makes an error the body of an answer.
+        validation_status: The status where the request is wrong.
     """
 
     path: ClassVar[str]
     body: type[_Body]
     generates: ClassVar[bool] = True
     encode_failure: ClassVar[EncodeFailure] = staticmethod(encode_openai)
+    validation_status: ClassVar[int] = 400
 
     def __init__(self, state: ServerState) -> None:
         self.state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        exchange = HttpExchange(scope, receive, send, self.state.limits, type(self).encode_failure)
+        encode_failure = type(self).encode_failure
+        exchange = HttpExchange(
+            scope, receive, send, self.state.limits, encode_failure, validation_status=self.validation_status
+        )
         try:
             try:
                 await self._answer(exchange)
@@ -66,7 +73,7 @@ class ModelEndpoint(ABC, Generic[_Body]):
         if self.state.is_draining:
             raise end_of_server()
         body = self.body.read(await exchange.read_json())
-        served = self.state.models.find(body.model)
+        served = self.find_model(body)
         exchange.model = served.name
         exchange.ignored = body.ignored()
         async with exchange.cancelled_with_client(), self.state.admission.enter(exchange.key.name):
@@ -81,6 +88,14 @@ class ModelEndpoint(ABC, Generic[_Body]):
         Raises:
             OpenModelsError: The request is wrong, or the model fails.
         """
+
+    def find_model(self, body: _Body) -> ServedModel:
+        """Return the model that a body names.
+
+        Raises:
+            ModelNotFound: None is served under the name.
+        """
+        return self.state.models.find(body.model)
 
     def most_tokens(self, body: _Body) -> int:  # noqa: ARG002 - a subclass reads it
         """Return the tokens that the answer to a body may have."""
@@ -102,6 +117,11 @@ class ModelEndpoint(ABC, Generic[_Body]):
         if most is not None and "max_tokens" in model.backend.options:
             options["max_tokens"] = min(most, options.get("max_tokens", most))
         return options
+
+    def options_of(self, body: _Body, *names: str) -> dict[str, Any]:
+        """Return those fields of a body that are set as options, and the timeout."""
+        fields = body.set_fields()
+        return {"timeout": self.state.timeout, **{name: fields[name] for name in names if name in fields}}
 
     def note(self, exchange: HttpExchange, reply: Reply) -> None:
         """Take what a reply has consumed into the books."""
@@ -220,6 +240,52 @@ class ReplyStream:
             self.reply = self._stream.snapshot
         else:
             self.reply = self._stream.reply
+
+
+class StreamEncoder(Protocol):
+    """Encodes deltas as the events of a wire."""
+
+    def feed(self, delta: Delta) -> Iterator[bytes]:
+        """Yield the events of a delta."""
+
+    def finish(self, reply: Reply) -> Iterator[bytes]:
+        """Yield the last events."""
+
+
+async def stream_events(
+    endpoint: ModelEndpoint[Any],
+    exchange: HttpExchange,
+    stream: AsyncStream,
+    encoder: StreamEncoder,
+    encode_failure: Callable[[ErrorAnswer], bytes],
+) -> AsyncIterator[bytes]:
+    """Yield the events of a stream; one that fails in its middle ends with an error.
+
+    Raises:
+        OpenModelsError: What fails before the first delta.
+    """
+    source = ReplyStream(stream)
+    try:
+        async for delta in source.deltas():
+            for event in encoder.feed(delta):
+                yield event
+    except asyncio.CancelledError:
+        if not endpoint.state.is_draining:
+            raise
+        source.error = end_of_server()
+    finally:
+        endpoint.note(exchange, stream.snapshot)
+    if source.error is not None:
+        yield encode_failure(describe(source.error))
+        return
+    for event in encoder.finish(source.reply):
+        yield event
+
+
+def with_one_call(reply: Reply) -> Reply:
+    """Return a reply that calls at most one tool."""
+    alternatives = tuple(map(with_one_call, reply.alternatives))
+    return reply.model_copy(update={"tool_calls": reply.tool_calls[:1], "alternatives": alternatives})
 
 
 def joined_usage(replies: Iterable[Reply]) -> Usage:

@@ -55,10 +55,18 @@ class HttpExchange:
         usage: What the call consumed, once that is known.
         cost: US dollars that it cost, once that is known.
         ignored: The fields of the request that change nothing; a header of the answer names them.
+        notes: Other headers of the answer.
     """
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, limits: RequestLimits, encode_failure: EncodeFailure
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        limits: RequestLimits,
+        encode_failure: EncodeFailure,
+        *,
+        validation_status: int = 400,
     ) -> None:
         self.scope = scope
         self.id = f"req_{uuid4().hex}"
@@ -70,10 +78,12 @@ class HttpExchange:
         self.usage: Usage | None = None
         self.cost: float | None = None
         self.ignored: list[str] = []
+        self.notes: dict[str, str] = {}
         self._receive = receive
         self._send_message = send
         self._limits = limits
         self._encode_failure = encode_failure
+        self._validation_status = validation_status
         self._is_complete = False
 
     async def read_json(self) -> Any:
@@ -176,6 +186,8 @@ class HttpExchange:
     async def send_error(self, error: BaseException) -> None:
         """Send an error as the whole answer, where none has begun."""
         failure = describe(error)
+        if failure.status == 400:
+            failure = failure._replace(status=self._validation_status)
         if failure.status >= 500 and not isinstance(error, OpenModelsError):
             log_failure(error)
         if self.status:
@@ -190,6 +202,7 @@ class HttpExchange:
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.status = status
         headers = [*headers, (b"x-request-id", self.id.encode()), (b"x-content-type-options", b"nosniff")]
+        headers += [(name.encode(), value.encode()) for name, value in self.notes.items()]
         if self.ignored:
             headers.append((b"openmodels-ignored", ", ".join(self.ignored).encode("ascii", "replace")))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})

@@ -3,7 +3,7 @@
 import asyncio
 import difflib
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -57,7 +57,7 @@ class ServedModels:
         self._aliases = _find_aliases(models)
         self._loading = asyncio.Lock()  # one at a time: what each takes is measured
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._models.values())
 
     def find(self, name: str | None) -> ServedModel:

@@ -1,0 +1,1 @@
+"""The wire format of Anthropic's API: requests decoded, replies encoded."""
