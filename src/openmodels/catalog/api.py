@@ -74,8 +74,9 @@ def search(
         gated: Whether access must be asked for.
         open: True for weights without a gate whose stated license the OSI approved; False for those known to
             have a gate or another license. An unknown gate or license is neither. `om.openness` looks closer.
-        fits: Memory that the weights must fit in at two bytes a parameter (less where names or tags say that they
-            are quantized), with a fifth to spare: "24GB", or "here" for what is free on this machine now.
+        fits: Memory, "24GB" of a GPU or "here" for what is free on this machine now. Left out is what `om.fit` would
+            refuse by the parameters alone: two bytes each, fewer where names or tags say so, beside what any process
+            takes.
         max_price: US dollars per million output tokens, at any provider.
         provider: Who hosts it.
         updated_after: A day, "2026-01-31".
@@ -95,7 +96,7 @@ def search(
     query = queries.build_query(text, **arguments)
     wanted = [catalog for catalog in sources.catalogs() if catalog.name in (query.catalog or sources.names())]
     notes: list[str] = []
-    if isinstance(fits, str) and query.fits is not None and fits.strip().lower() == "here":
+    if query.fits and query.fits_here:
         notes.append(f"here: {query.fits / 10**9:.1f} GB of memory are free")
     parts: list[Index] = []
     remote = [catalog for catalog in wanted if not catalog.is_local]

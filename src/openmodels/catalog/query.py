@@ -52,6 +52,7 @@ class Query(BaseModel):
     gated: bool | None = None
     open: bool | None = None
     fits: int | None = None
+    fits_here: bool | None = None  # whether that memory is this machine's own, not a GPU's
     max_price: Decimal | None = None
     provider: str | None = None
     updated_after: date | None = None
@@ -76,7 +77,14 @@ def build_query(text: str = "", **arguments: Any) -> Query:
     if "task" in fields:
         fields["conversational"] = vocabulary.is_chat(fields["task"])
         fields["task"] = vocabulary.task(fields["task"])
+    if "fits" in fields:
+        fields["fits_here"] = is_here(stated["fits"])
     return Query(**fields)
+
+
+def is_here(memory: Any) -> bool:
+    """Return whether an amount of memory is "here": what is free on this machine."""
+    return isinstance(memory, str) and memory.strip().lower() == "here"
 
 
 def parse_number(text: str, *, binary: bool = False, name: str = "number") -> int:
@@ -187,7 +195,7 @@ def _bytes(name: str, value: Any) -> int:
             reason = f"{name}: a number is bytes, and {value} are too few."
             raise InvalidRequest(reason, next_step=f'Write "{value}GB".')
         return count
-    if value.strip().lower() == "here":
+    if is_here(value):
         return free_memory(name)
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", value, re.IGNORECASE)
     if not match:

@@ -9,10 +9,11 @@ from typing import Any
 
 from openmodels import background
 from openmodels.backends.local.weights import checkpoint
+from openmodels.backends.local.weights.process_memory import cpu_has_bfloat16
 from openmodels.catalog.record import ModelRecord
 from openmodels.choose import fit_files, fit_variants
 from openmodels.choose.fit_cache import Bounds, bound_cache, decoder_config, read_layout
-from openmodels.choose.fit_device import Device, cpu_has_bfloat16, read_device
+from openmodels.choose.fit_device import Device, read_device
 from openmodels.choose.fit_files import ModelFiles
 from openmodels.choose.fit_gguf import WIDTH as GGUF_WIDTH, bound_gguf_cache, read_gguf_layout
 from openmodels.choose.fit_overhead import Overhead

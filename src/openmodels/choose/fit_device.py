@@ -129,12 +129,3 @@ def _cpu_bandwidth() -> float:
             list(pool.map(np.sum, data))
             seconds.append(time.perf_counter() - started)
     return data.nbytes / min(seconds)
-
-
-def cpu_has_bfloat16() -> bool:
-    """Return whether this CPU multiplies bfloat16 matrices, without torch."""
-    try:
-        words = set(Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split())
-    except OSError:
-        return False
-    return not words.isdisjoint({"bf16", "avx512_bf16", "amx_tile"})

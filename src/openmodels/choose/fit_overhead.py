@@ -1,7 +1,6 @@
 """What running a model takes beside weights and cache.
 
-The constants were measured on Linux with torch 2.13, transformers 5.24 and llama.cpp of 2026-10; see
-benchmarks/fit.py.
+What no model changes is in `backends.local.weights.process_memory`. The constants were measured like those there.
 """
 
 from __future__ import annotations
@@ -9,21 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from openmodels.backends.local.weights.process_memory import GPU_CONTEXT, count_libraries, count_runtime
 from openmodels.choose.fit_cache import CacheLayout, decoder_config
 from openmodels.choose.fit_device import Device
 from openmodels.choose.fit_files import ModelFiles
 from openmodels.choose.fit_report import gigabytes
 
-LIBRARIES = 415 * 10**6
-"""Bytes of the interpreter, torch, transformers and this package."""
-LLAMACPP_LIBRARIES = 60 * 10**6
-"""Bytes of the interpreter and llama.cpp."""
-LLAMACPP_RUNTIME = 38 * 10**6
-"""Bytes of llama.cpp's vocabulary, threads and work space."""
-GPU_CONTEXT = 500 * 10**6
-"""Bytes of a GPU's own memory that its driver and the libraries for computing take for a process."""
-RUNTIME = 70 * 10**6
-"""Bytes of tokenizer, threads, work space of matrix products and the kernels that oneDNN compiles."""
 UNPACKED_BFLOAT16 = 25 * 10**6
 """Bytes more of such kernels where bfloat16 matrices are laid out again in every product."""
 CHUNK = 512
@@ -111,14 +101,11 @@ class Overhead:
         return self._latent_heads * context * (self._latent_sizes + 2 * tokens) * self._width
 
     def _libraries(self) -> int:
-        if self._device.kind == "cuda":
-            return GPU_CONTEXT
-        return LLAMACPP_LIBRARIES if self._is_gguf else LIBRARIES
+        return count_libraries(self._device.kind, is_gguf=self._is_gguf)
 
     def _runtime(self) -> int:
-        if self._is_gguf:
-            return LLAMACPP_RUNTIME
-        return RUNTIME + (UNPACKED_BFLOAT16 if self._width == 2 and not self._matrices else 0)
+        is_unpacked = not self._is_gguf and self._width == 2 and not self._matrices
+        return count_runtime(self._device.kind, is_gguf=self._is_gguf) + (UNPACKED_BFLOAT16 if is_unpacked else 0)
 
     def _describe(self) -> list[str]:
         engine = "llama.cpp" if self._is_gguf else "the engine on transformers"

@@ -35,7 +35,7 @@ _ALWAYS_SHOWN = 6  # so many of these columns stand in the narrowest terminal
 @click.option(
     "--open/--not-open", default=None, help="Whether there is no gate and the stated license is OSI-approved."
 )
-@click.option("--fits", metavar="MEMORY", help='Weights that fit at two bytes a parameter: "24GB", or "here".')
+@click.option("--fits", metavar="MEMORY", help='What may fit by its parameters: "24GB" of a GPU, or "here".')
 @click.option("--max-price", metavar="USD", help="Most per million output tokens, at any provider.")
 @click.option("--provider", help="Who hosts it.")
 @click.option("--updated-after", metavar="DAY", help='"2026-01-31".')

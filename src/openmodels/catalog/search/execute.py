@@ -54,6 +54,8 @@ def search(index: Index, query: Query) -> Matches:
     stated = {name: value for name, value in parsed.filters.items() if getattr(query, name) is None}
     query = query.model_copy(update=stated)
     scope = filters.build_scope(index, query)
+    if query.fits is not None:
+        parsed.remarks.append(filters.describe_memory(query.fits, is_here=bool(query.fits_here)))
     matches = Matches(index, [], parsed, "", scope)
     if scope.is_impossible:
         return matches
@@ -100,6 +102,7 @@ def _settle_memory(parsed: query_expansion.ExpandedQuery) -> None:
             del parsed.filters["fits"]
             parsed.remarks.append(f"the memory of this machine was not measured: {error.next_step}")
         else:
+            parsed.filters["fits_here"] = True
             parsed.remarks.append(f"{parsed.filters['fits'] / 10**9:.1f} GB of memory are free here")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from openmodels.backends.local.weights import process_memory
 from openmodels.catalog import languages
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
@@ -139,16 +140,17 @@ def build_scope(index: Index, query: Query) -> Scope:
     if query.fits is None:
         scope.conditions = [Condition("", " AND ".join(conditions), values)]
     else:
-        scope.conditions = list(_memory_conditions(index, query.fits, conditions, values))
+        scope.conditions = list(_memory_conditions(index, query, conditions, values))
     return scope
 
 
-def _memory_conditions(index: Index, memory: int, conditions: list[str], values: list[Any]) -> Iterator[Condition]:
-    """Yield what fits in memory at two bytes a parameter, then what fits with fewer.
+def _memory_conditions(index: Index, query: Query, conditions: list[str], values: list[Any]) -> Iterator[Condition]:
+    """Yield what may fit in memory with the usual bits, then with fewer.
 
     The second kind has parameters of fewer bits, by words of its name or by tags.
     """
-    most = parameters_that_fit(memory, 16)
+    memory, is_here = query.fits or 0, bool(query.fits_here)
+    most = parameters_that_fit(memory, usual_bits(is_here=is_here), is_here=is_here)
     yield Condition("", " AND ".join([*conditions, "models.parameters <= ?"]), [*values, most])
     fewer = ""
     for bits, words in synonyms.WORDS_BY_BITS.items():
@@ -158,7 +160,7 @@ def _memory_conditions(index: Index, memory: int, conditions: list[str], values:
         yield Condition(
             f"({expression} NOT {fewer})" if fewer else expression,
             where,
-            [*values, most, parameters_that_fit(memory, bits)],
+            [*values, most, parameters_that_fit(memory, bits, is_here=is_here)],
         )
         fewer = expression
 
@@ -168,12 +170,35 @@ def _name_expression(word: str) -> str:
     return all_of(f'"{part}"' for part in model_names.search_terms(word))
 
 
-def parameters_that_fit(memory: int, bits: int) -> int:
-    """Return how many parameters of so many bits fit in bytes of memory.
+def usual_bits(*, is_here: bool) -> int:
+    """Return the bits in which the backend "local" keeps most weights."""
+    return 32 if is_here and not process_memory.cpu_has_bfloat16() else 16
 
-    A fifth is left to spare.
+
+def parameters_that_fit(memory: int, bits: int, *, is_here: bool) -> int:
+    """Return the most parameters of so many bits that `om.fit` may accept.
+
+    Its sum is counted without what takes a config, which no listing has: the cache above all.
     """
-    return int(memory * 8 / bits / 1.2)
+    return max(0, memory - _process_bytes(bits, is_here=is_here)) * 8 // bits
+
+
+def _process_bytes(bits: int, *, is_here: bool) -> int:
+    # Most weights of 4 bits are GGUF files.
+    kind, is_gguf = "cpu" if is_here else "cuda", bits == 4
+    return process_memory.count_libraries(kind, is_gguf=is_gguf) + process_memory.count_runtime(kind, is_gguf=is_gguf)
+
+
+def describe_memory(memory: int, *, is_here: bool) -> str:
+    """Return which bounds say what fits."""
+    bits = usual_bits(is_here=is_here)
+    process = _process_bytes(bits, is_here=is_here) / 10**9
+    place = "this machine" if is_here else "a GPU"
+    return (
+        f"what fits in {memory / 10**9:.3g} GB of {place} has weights of {bits // 8} bytes a parameter, fewer where "
+        f"its name or tags say so, beside {process:.2g} GB of a process; the cache of a context is not known here: "
+        "om.fit counts it"
+    )
 
 
 def descending_steps(sort: str) -> tuple[str, range]:
