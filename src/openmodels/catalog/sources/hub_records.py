@@ -1,13 +1,14 @@
 """Records of the Hub's models, from the fields that `hub.model_page` reads."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from openmodels.catalog import languages, vocabulary
 from openmodels.catalog.record import Base, Ids, License, ModelRecord, Offer, Parameters, Score
-from openmodels.hub import evaluations, model_names, untrusted_fields as fields
+from openmodels.hub import model_names, untrusted_fields as fields
 from openmodels.hub.model_page import ModelPage
 from openmodels.hub.offers import Provider
 
@@ -126,14 +127,52 @@ def _formats(page: ModelPage) -> tuple[str, ...] | None:
 
 def _scores(row: Mapping[str, Any], page: ModelPage) -> tuple[Score, ...] | None:
     """Return the results of the repository, and those of its card's model index."""
-    listed = list(evaluations.parse_eval_results(row.get("evalResults")))
-    known = {evaluation.benchmark for evaluation in listed}
-    indexed = evaluations.parse_model_index(row.get("model-index") or page.card.get("model-index"))
-    listed += [evaluation for evaluation in indexed if evaluation.benchmark not in known]
-    return (
-        tuple(
-            Score(value=value, benchmark=benchmark, source=source, date=day, verified=verified)
-            for benchmark, value, source, day, verified in listed
+    listed = list(_read_eval_results(row.get("evalResults")))
+    known = {score.benchmark for score in listed}
+    indexed = _read_model_index(row.get("model-index") or page.card.get("model-index"))
+    listed += [score for score in islice(indexed, _MOST_INDEXED) if score.benchmark not in known]
+    return tuple(listed) or None
+
+
+_MOST_INDEXED = 50
+"""Results of a model index that are kept; those of embedding models have thousands, one for each split."""
+
+
+def _read_eval_results(results: Any) -> Iterator[Score]:
+    """Yield the results in `evalResults` of a row of the Hub."""
+    for result in map(fields.mapping, fields.items(results)):
+        data = fields.mapping(result.get("data")) or result
+        stated = data.get("dataset")
+        dataset = stated if isinstance(stated, Mapping) else {"id": stated or data.get("dataset_id")}
+        origin = fields.mapping(data.get("source"))
+        sources = map(fields.text, (origin.get("name"), origin.get("url"), data.get("source_url")))
+        benchmark, value = fields.text(dataset.get("id")), fields.number(data.get("value"))
+        if benchmark is None or value is None:
+            continue
+        task = fields.text(dataset.get("task_id")) or fields.text(data.get("task_id"))
+        yield Score(
+            value=value,
+            benchmark=f"{benchmark}:{task}" if task else benchmark,
+            source=next(filter(None, sources), None),
+            date=fields.day(data.get("date")),
+            verified=fields.flag(result.get("verified")),
         )
-        or None
-    )
+
+
+def _read_model_index(models: Any) -> Iterator[Score]:
+    """Yield the results in the model index of a card.
+
+    The metric is part of the benchmark: two metrics of a data set are never mixed.
+    """
+    for result in (result for model in fields.objects(models) for result in fields.objects(model.get("results"))):
+        dataset, origin = fields.mapping(result.get("dataset")), fields.mapping(result.get("source"))
+        name = fields.text(dataset.get("type")) or fields.text(dataset.get("name"))
+        config = fields.text(dataset.get("config"))
+        source = fields.text(origin.get("name")) or fields.text(origin.get("url")) or "the model's card"
+        for metric in fields.objects(result.get("metrics")):
+            kind, value = fields.text(metric.get("type")), fields.number(metric.get("value"))
+            if name is None or kind is None or value is None:
+                continue
+            parts = (name, None if config in ("default", name) else config, kind)
+            # "verified" of a card is the author's own word, so it is not taken for the Hub's check.
+            yield Score(value=value, benchmark=":".join(filter(None, parts)), source=source)
