@@ -4,6 +4,8 @@ The commands are in `group`. Nothing is imported here before `main` sets what a 
 ends in a traceback.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
