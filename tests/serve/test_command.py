@@ -134,9 +134,13 @@ class TestConfig:
         ],
     )
     def test_what_is_wrong_is_named(self, tmp_path, text, message):
+        path = self.write(tmp_path, text)
         with pytest.raises(om.InvalidRequest, match=re.escape(message)):
-            read = config.read_config(self.write(tmp_path, text))
-            read.build_app(read.open_models() or {"echo": om.Model("echo:")}, list(read.make_keys()), ())
+            self.build(path)
+
+    def build(self, path):
+        read = config.read_config(path)
+        return read.build_app(read.open_models() or {"echo": om.Model("echo:")}, list(read.make_keys()), ())
 
     def test_the_command_reads_it(self, tmp_path):
         text = '[models]\nsmall = "echo:"\n[keys.alice]\nkey = "a"\n'

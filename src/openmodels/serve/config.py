@@ -186,7 +186,7 @@ def _combine(name: str, entry: ConfiguredModel, models: list[Model]) -> Model:
     function = getattr(openmodels, entry.combine or "", None)
     if function is None:
         raise InvalidRequest(f"models.{name}: this version has no om.{entry.combine}.")
-    combined: Model = function(*models, **entry.arguments)
+    combined: Model = function(models, **entry.arguments)
     return combined
 
 
