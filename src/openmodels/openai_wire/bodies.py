@@ -171,26 +171,32 @@ class OutputFormat(BaseModel):
     """The form of an answer.
 
     Attributes:
-        type: Text, any JSON object, or JSON of a schema.
-        json_schema: The schema.
+        type: Text, any JSON object, or JSON of a schema; "json" is that of Hugging Face's TGI.
+        json_schema: The schema, for the type "json_schema".
+        value: The schema where clients of TGI put it.
     """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True)
 
-    type: Literal["text", "json_object", "json_schema"]
+    type: Literal["text", "json_object", "json_schema", "json"]
     json_schema: JsonSchemaFormat | None = None
+    value: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _has_schema(self) -> Self:
-        if (self.type == "json_schema") != (self.json_schema is not None):
+        if self.json_schema is not None and self.type != "json_schema":
             raise ValueError("json_schema goes with the type 'json_schema', and only with it")
+        if self.type == "json_schema" and self.json_schema is None and self.value is None:
+            raise ValueError("json_schema is missing")
         return self
 
     def schema_option(self) -> dict[str, Any] | None:
         """Return the option `schema` of a call, or None for text."""
         if self.type == "text":
             return None
-        return {"type": "object"} if self.json_schema is None else self.json_schema.json_schema
+        if self.json_schema is not None:
+            return self.json_schema.json_schema
+        return self.value or {"type": "object"}
 
 
 class ChatBody(_Generating):
