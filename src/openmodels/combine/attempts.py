@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from itertools import count
-from typing import Any, Self
 
 from openmodels.errors import OpenModelsError, StreamInterrupted, shorten
 from openmodels.types.reply import Attempt, Delta, Usage
@@ -26,6 +25,14 @@ class AttemptLog:
         self.attempts: list[Attempt] = [] if attempts is None else attempts
         self._parent = parent
         self._taken = count()  # atomic without a lock, on which a fork could hang
+
+    @property
+    def trace(self) -> tuple[Attempt, ...]:
+        """The attempts so far; their errors hold no frames, whose variables hold prompts."""
+        for attempt in self.attempts:
+            if isinstance(attempt.error, OpenModelsError):
+                shorten(attempt.error)
+        return tuple(self.attempts)
 
     def take(self) -> None:
         """Count an attempt that begins.
@@ -52,16 +59,22 @@ class AttemptLog:
 
 
 class AttemptRecorder:
-    """Records one attempt on a member, whose reference is `model`, while it runs."""
+    """Records one attempt on a member, whose reference is `model`, while it runs.
+
+    Raises:
+        AttemptsUsedUp: It may not begin.
+    """
+
+    __slots__ = ("_cost", "_is_complete", "_log", "_model", "_start", "_usage")
 
     def __init__(self, model: str, log: AttemptLog) -> None:
         log.take()
         self._model = model
         self._log = log
-        self._start = time.perf_counter()
         self._usage: Usage | None = None
         self._cost: float | None = None
         self._is_complete = False
+        self._start = time.perf_counter()
 
     def add(self, delta: Delta) -> None:
         """Note what a delta says of the attempt."""
@@ -72,28 +85,27 @@ class AttemptRecorder:
         if delta.cost is not None:
             self._cost = delta.cost
 
-    def __enter__(self) -> Self:
-        return self
+    def finish(self) -> None:
+        """Record an answer that came to its end.
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Record the end; an answer without its end is an error."""
-        interrupted = None
-        if error is None and not self._is_complete:
-            interrupted = error = StreamInterrupted("The answer ended without a finish reason or end mark.")
-        elif error is not None and not isinstance(error, Exception):
+        Raises:
+            StreamInterrupted: It has neither a finish reason nor an end mark.
+        """
+        if self._is_complete:
+            self._append(None)
+            return
+        error = StreamInterrupted("The answer ended without a finish reason or end mark.")
+        self.fail(error)
+        raise error
+
+    def fail(self, error: BaseException) -> None:
+        """Record an attempt that failed, or that was not read to its end."""
+        if not isinstance(error, Exception):
             error = StreamInterrupted("The answer was not read to its end.")
         if isinstance(error, OpenModelsError):
             error.reference = error.reference or self._model
+        self._append(error)
+
+    def _append(self, error: Exception | None) -> None:
         seconds = time.perf_counter() - self._start
         self._log.attempts.append(Attempt(self._model, seconds, self._cost, error, self._usage, error is None))
-        if interrupted is not None:
-            raise interrupted
-
-
-def shorten_errors(attempts: list[Attempt]) -> tuple[Attempt, ...]:
-    """Return attempts whose errors hold no frames, whose variables hold prompts."""
-    for attempt in attempts:
-        error: Any = attempt.error
-        if isinstance(error, OpenModelsError):
-            shorten(error)
-    return tuple(attempts)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from openmodels import background
 from openmodels.backends.base import Backend, Request
-from openmodels.combine.attempts import AttemptLog, AttemptRecorder, shorten_errors
-from openmodels.core import events
+from openmodels.combine.attempts import AttemptLog, AttemptRecorder
+from openmodels.core import events, request as requests
 from openmodels.core.call_runner import CallRunner
 from openmodels.core.stream import AsyncStream, ReplyAssembler, Stream
 from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, UnsupportedFeature
@@ -42,6 +42,7 @@ class MemberModel:
     Attributes:
         model: The model.
         is_own: Whether the combination opened it, and so closes it.
+        combination: Its backend where that is a combination, else None.
     """
 
     def __init__(self, source: Any) -> None:
@@ -49,6 +50,7 @@ class MemberModel:
         self.model: Model = source if isinstance(source, Model) else Model(source)
         self.backend = self.model.backend
         self.reference = self.model.reference
+        self.combination = self.backend if isinstance(self.backend, Combination) else None
         self._hooks: events.Hooks = self.model._hooks  # noqa: SLF001 - ours
         self._runner: CallRunner = self.model._runner  # noqa: SLF001 - ours
 
@@ -74,59 +76,74 @@ class MemberModel:
             Exception: What the backend raises.
         """
         request = self._limit_time(request)
-        backend = self.backend
-        if isinstance(backend, Combination):
-            with closing(self._observe(backend.answer(request, log.nest(backend.max_attempts)), request)) as answer:
+        if self.combination is not None:
+            nested = self.combination.answer(request, log.nest(self.combination.max_attempts))
+            with closing(self._observe(nested, request)) as answer:
                 yield from answer
             return
-        with AttemptRecorder(self.reference, log) as recorder:
-            add = recorder.add
-            with closing(self._observe(backend.run(request), request)) as deltas:
-                for delta in deltas:
-                    add(delta)
-                    yield delta
+        recorder = AttemptRecorder(self.reference, log)
+        deltas = self._observe(self.backend.run(request), request)
+        try:
+            for delta in deltas:
+                if delta.usage is not None or delta.finish_reason is not None or delta.end or delta.cost is not None:
+                    recorder.add(delta)
+                yield delta
+        except BaseException as error:
+            deltas.close()
+            recorder.fail(error)
+            raise
+        recorder.finish()
 
     async def astream(self, request: ChatRequest, log: AttemptLog) -> AsyncGenerator[Delta, None]:
         """The asynchronous twin of `stream`."""
         request = self._limit_time(request)
-        backend = self.backend
-        if isinstance(backend, Combination):
-            nested = backend.aanswer(request, log.nest(backend.max_attempts))
+        if self.combination is not None:
+            nested = self.combination.aanswer(request, log.nest(self.combination.max_attempts))
             async with aclosing(self._aobserve(nested, request)) as answer:
                 async for delta in answer:
                     yield delta
             return
-        with AttemptRecorder(self.reference, log) as recorder:
-            async with aclosing(self._aobserve(backend.arun(request), request)) as deltas:
-                async for delta in deltas:
+        recorder = AttemptRecorder(self.reference, log)
+        deltas = self._aobserve(self.backend.arun(request), request)
+        try:
+            async for delta in deltas:
+                if delta.usage is not None or delta.finish_reason is not None or delta.end or delta.cost is not None:
                     recorder.add(delta)
-                    yield delta
+                yield delta
+        except BaseException as error:
+            await deltas.aclose()
+            recorder.fail(error)
+            raise
+        recorder.finish()
 
     def call(self, feature: str, request: Any, log: AttemptLog) -> Any:
         """Return the outcome of one attempt on a request that has no deltas."""
         request = self._limit_time(request)
-        backend = self.backend
-        if isinstance(backend, Combination):
-            nested = log.nest(backend.max_attempts)
-            return self._runner.run(request, 0, partial(backend.call, feature, log=nested))
+        if self.combination is not None:
+            nested = log.nest(self.combination.max_attempts)
+            return self._runner.run(request, 0, partial(self.combination.call, feature, log=nested))
         with self._record_outcome(log):
-            return self._runner.run(request, 0, getattr(backend, feature))
+            return self._runner.run(request, 0, getattr(self.backend, feature))
 
     async def acall(self, feature: str, request: Any, log: AttemptLog) -> Any:
         """The asynchronous twin of `call`."""
         request = self._limit_time(request)
-        backend = self.backend
-        if isinstance(backend, Combination):
-            nested = log.nest(backend.max_attempts)
-            return await self._runner.arun(request, 0, partial(backend.acall, feature, log=nested))
+        if self.combination is not None:
+            nested = log.nest(self.combination.max_attempts)
+            return await self._runner.arun(request, 0, partial(self.combination.acall, feature, log=nested))
         with self._record_outcome(log):
-            return await self._runner.arun(request, 0, getattr(backend, f"a{feature}"))
+            return await self._runner.arun(request, 0, getattr(self.backend, f"a{feature}"))
 
     @contextmanager
     def _record_outcome(self, log: AttemptLog) -> Iterator[None]:
-        with AttemptRecorder(self.reference, log) as recorder:
+        recorder = AttemptRecorder(self.reference, log)
+        try:
             yield
-            recorder.add(Delta(end=True))
+        except BaseException as error:
+            recorder.fail(error)
+            raise
+        recorder.add(Delta(end=True))
+        recorder.finish()
 
     def _limit_time(self, request: Any) -> Any:
         """Return the request with the member's own timeout, where that ends earlier."""
@@ -168,20 +185,10 @@ class Combination(Backend):
         self.sources = list(models) if isinstance(models, Iterable) and not isinstance(models, str) else models
         self.members = open_members(self.sources)
         super().__init__(f"[{', '.join(member.reference for member in self.members)}]")
-        if max_attempts is not None and (isinstance(max_attempts, bool) or not isinstance(max_attempts, int)):
+        if max_attempts is not None and requests.check_retries(max_attempts, "max_attempts") < 1:
             raise InvalidRequest("max_attempts: expected a whole number, 1 or more.")
-        if max_attempts is not None and max_attempts < 1:
-            raise InvalidRequest("max_attempts: expected a whole number, 1 or more.")
-        self._max_attempts = max_attempts
-
-    @property
-    def max_attempts(self) -> int:
-        """How many attempts one call may make on all members together."""
-        if self._max_attempts is not None:
-            return self._max_attempts
-        return sum(
-            (member.backend.max_attempts if isinstance(member.backend, Combination) else 1)
-            * (1 + member.model.max_retries)
+        self.max_attempts: int = max_attempts or sum(
+            (1 if member.combination is None else member.combination.max_attempts) * (1 + member.model.max_retries)
             for member in self.members
         )
 
@@ -204,18 +211,22 @@ class Combination(Backend):
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the deltas of an answer, and its trace as the last one."""
         log = AttemptLog(self.max_attempts)
-        with _tracing(log):
+        try:
             yield from self.answer(request, log)
-        yield Delta(trace=shorten_errors(log.attempts))
+        except OpenModelsError as error:
+            raise _traced_error(error, log) from error.__cause__
+        yield Delta(trace=log.trace)
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """The asynchronous twin of `run`."""
         log = AttemptLog(self.max_attempts)
-        with _tracing(log):
+        try:
             async with aclosing(self.aanswer(request, log)) as answer:
                 async for delta in answer:
                     yield delta
-        yield Delta(trace=shorten_errors(log.attempts))
+        except OpenModelsError as error:
+            raise _traced_error(error, log) from error.__cause__
+        yield Delta(trace=log.trace)
 
     def embed(self, request: EmbedRequest) -> Embeddings:
         """Return the vectors of the texts."""
@@ -275,27 +286,26 @@ class Combination(Backend):
 
     def _traced(self, feature: str, request: Any) -> Any:
         log = AttemptLog(self.max_attempts)
-        with _tracing(log):
+        try:
             return self.call(feature, request, log)
+        except OpenModelsError as error:
+            raise _traced_error(error, log) from error.__cause__
 
     async def _atraced(self, feature: str, request: Any) -> Any:
         log = AttemptLog(self.max_attempts)
-        with _tracing(log):
+        try:
             return await self.acall(feature, request, log)
+        except OpenModelsError as error:
+            raise _traced_error(error, log) from error.__cause__
 
 
-@contextmanager
-def _tracing(log: AttemptLog) -> Iterator[None]:
-    """Add the attempts so far to an error on its way out."""
-    try:
-        yield
-    except OpenModelsError as error:
-        outer = error
-        if isinstance(error, DeadlineExceeded):  # the time of the whole call is up, not that of one member
-            outer = background.copy_error(error)
-            outer.reference = None
-        outer.trace = shorten_errors(log.attempts)
-        raise outer from error.__cause__
+def _traced_error(error: OpenModelsError, log: AttemptLog) -> OpenModelsError:
+    """Return an error that leaves a combination, with the attempts so far."""
+    if isinstance(error, DeadlineExceeded):  # the time of the whole call is up, not that of one member
+        error = background.copy_error(error)
+        error.reference = None
+    error.trace = log.trace
+    return error
 
 
 def open_members(models: Any) -> tuple[MemberModel, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -107,6 +107,13 @@ class FallbackBackend(Combination):
         self.clock = clock
         self.features = any_or_all_features(self.members)
         self.options = frozenset().union(*(member.backend.options for member in self.members))
+        self._numbered = tuple(enumerate(self.members))
+        # Members that honour all that any of them does need no check of each request.
+        self._alike = {
+            number
+            for number, member in self._numbered
+            if member.backend.options == self.options and member.backend.features >= self.features & CHAT_FEATURES
+        }
         self._resume = [0.0] * len(self.members)  # when each member's cool-down ends; 0 for one that did not fail
         self.retries = max(member.model.max_retries for member in self.members)
         self._arguments: dict[str, Any] = {
@@ -140,9 +147,11 @@ class FallbackBackend(Combination):
             return seen, deltas
 
         seen, deltas = passes.run(lambda: passes.ask_each(begin))
-        with closing(deltas):
+        try:
             yield from seen
             yield from deltas
+        finally:
+            deltas.close()
 
     async def aanswer(self, request: ChatRequest, log: AttemptLog) -> AsyncGenerator[Delta, None]:
         """The asynchronous twin of `answer`."""
@@ -202,16 +211,19 @@ class FallbackBackend(Combination):
             options=frozenset().union(*(member.model.capabilities.options for member in self.members)),
         )
 
-    def order(self) -> list[tuple[int, MemberModel]]:
+    def order(self) -> Sequence[tuple[int, MemberModel]]:
         """Return the members by number in the order to ask them.
 
         Those in their cool-down come last.
         """
-        numbered = list(enumerate(self.members))
-        if any(self._resume):
-            now = self.clock()
-            numbered.sort(key=lambda pair: self._resume[pair[0]] > now)
-        return numbered
+        if not any(self._resume):
+            return self._numbered
+        now = self.clock()
+        return sorted(self._numbered, key=lambda pair: self._resume[pair[0]] > now)
+
+    def find_missing(self, number: int, request: Any) -> UnsupportedFeature | None:
+        """Return why a member refuses a request before any work, or None."""
+        return None if number in self._alike else self.members[number].find_missing(request)
 
     def begun(self, number: int) -> None:
         """Note that a member is asked.
@@ -313,7 +325,7 @@ class _Passes:
                 continue
             if self._only not in (None, number):
                 continue
-            if missing := member.find_missing(self._request):
+            if missing := self._backend.find_missing(number, self._request):
                 self._log.refuse(member.reference, missing)
                 self._failed(number, missing)
                 continue
