@@ -29,7 +29,10 @@ _NAMES = {
     "choose.quantisation": ("QuantisationLoss", "aquantisation_loss", "quantisation_loss"),
     "choose.scores": ("ScoreTable", "read_table"),
     "choose.selection": ("Choice", "Selection"),
+    "combine.cascade": ("cascade",),
     "combine.fallback": ("fallback",),
+    "combine.route": ("route",),
+    "combine.vote": ("vote",),
     "compare": ("compare",),
     "compare.api": ("CompareOptions", "acompare"),
     "compare.comparison": ("Comparison",),
@@ -154,6 +157,7 @@ __all__ = [
     "aquantisation_loss",
     "assistant",
     "audit",
+    "cascade",
     "choose",
     "compare",
     "compare_openness",
@@ -168,10 +172,12 @@ __all__ = [
     "quantisation_loss",
     "read_table",
     "register_backend",
+    "route",
     "search",
     "system",
     "tool",
     "user",
+    "vote",
 ]
 
 if TYPE_CHECKING:
@@ -194,7 +200,10 @@ if TYPE_CHECKING:
     from openmodels.choose.quantisation import QuantisationLoss, aquantisation_loss, quantisation_loss
     from openmodels.choose.scores import ScoreTable, read_table
     from openmodels.choose.selection import Choice, Selection
+    from openmodels.combine.cascade import cascade
     from openmodels.combine.fallback import fallback
+    from openmodels.combine.route import route
+    from openmodels.combine.vote import vote
     from openmodels.compare import compare
     from openmodels.compare.api import CompareOptions, acompare
     from openmodels.compare.comparison import Comparison

@@ -11,13 +11,13 @@ from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from openmodels import background
+from openmodels import background, retry
 from openmodels.backends.base import Backend, Request
-from openmodels.combine.attempts import AttemptLog, AttemptRecorder
+from openmodels.combine.attempts import AttemptLog, AttemptRecorder, AttemptsUsedUp
 from openmodels.core import events, request as requests
 from openmodels.core.call_runner import CallRunner
 from openmodels.core.stream import AsyncStream, ReplyAssembler, Stream
-from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, UnsupportedFeature
+from openmodels.errors import AllModelsFailed, DeadlineExceeded, InvalidRequest, OpenModelsError, UnsupportedFeature
 from openmodels.model import Model
 from openmodels.types.capabilities import Capabilities
 from openmodels.types.decisions import DecideRequest, Decisions
@@ -116,6 +116,47 @@ class MemberModel:
             raise
         recorder.finish()
 
+    def stream_with_retries(self, request: ChatRequest, log: AttemptLog) -> Generator[Delta, None, None]:
+        """Yield the deltas of an answer, tried again as often as the member's `max_retries`."""
+        failures: list[OpenModelsError] = []
+
+        def start() -> tuple[Generator[Delta, None, None], Delta | None]:
+            deltas = self.stream(request, log)
+            with _remembering(failures):
+                return deltas, next(deltas, None)
+
+        retries = 0 if self.combination is not None else self.model.max_retries
+        deltas, first = retry.call_with_retries(
+            start, retries=retries, deadline=request.deadline, origin=self._runner.origin
+        )
+        with closing(deltas):
+            if first is not None:
+                yield first
+            yield from deltas
+
+    async def astream_with_retries(self, request: ChatRequest, log: AttemptLog) -> AsyncGenerator[Delta, None]:
+        """The asynchronous twin of `stream_with_retries`."""
+        failures: list[OpenModelsError] = []
+
+        async def start() -> tuple[AsyncGenerator[Delta, None], Delta | None]:
+            deltas = self.astream(request, log)
+            try:
+                with _remembering(failures):
+                    return deltas, await anext(deltas, None)
+            except BaseException:
+                await deltas.aclose()
+                raise
+
+        retries = 0 if self.combination is not None else self.model.max_retries
+        deltas, first = await retry.acall_with_retries(
+            start, retries=retries, deadline=request.deadline, origin=self._runner.origin
+        )
+        async with aclosing(deltas):
+            if first is not None:
+                yield first
+            async for delta in deltas:
+                yield delta
+
     def call(self, feature: str, request: Any, log: AttemptLog) -> Any:
         """Return the outcome of one attempt on a request that has no deltas."""
         request = self._limit_time(request)
@@ -170,6 +211,21 @@ class MemberModel:
         return AsyncStream(events.aobserve_deltas(deltas, call_events, assembler.snapshot), assembler)
 
 
+@contextmanager
+def _remembering(failures: list[OpenModelsError]) -> Iterator[None]:
+    """Remember failures, and raise the last one where no attempt is left."""
+    try:
+        yield
+    except OpenModelsError as error:
+        failures.append(error)
+        raise
+    except AttemptsUsedUp:
+        if not failures:
+            raise
+        failures[-1].retryable = False
+        raise failures[-1] from failures[-1].__cause__
+
+
 class Combination(Backend):
     """A backend whose answers come from other models.
 
@@ -177,19 +233,21 @@ class Combination(Backend):
 
     Args:
         models: References, records or `Model` objects.
+        judges: The models that judge their answers, if any.
         max_attempts: How many attempts one call may make on all members together; None is as many as the
             members' own retries allow.
     """
 
-    def __init__(self, models: Iterable[Any], *, max_attempts: int | None = None) -> None:
+    def __init__(self, models: Iterable[Any], *, judges: Sequence[Any] = (), max_attempts: int | None = None) -> None:
         self.sources = list(models) if isinstance(models, Iterable) and not isinstance(models, str) else models
         self.members = open_members(self.sources)
+        self.judges = tuple(map(MemberModel, judges))
         super().__init__(f"[{', '.join(member.reference for member in self.members)}]")
         if max_attempts is not None and requests.check_retries(max_attempts, "max_attempts") < 1:
             raise InvalidRequest("max_attempts: expected a whole number, 1 or more.")
         self.max_attempts: int = max_attempts or sum(
             (1 if member.combination is None else member.combination.max_attempts) * (1 + member.model.max_retries)
-            for member in self.members
+            for member in (*self.members, *self.judges * 2)  # a judge may be asked twice
         )
 
     @abstractmethod
@@ -213,7 +271,7 @@ class Combination(Backend):
         log = AttemptLog(self.max_attempts)
         try:
             yield from self.answer(request, log)
-        except OpenModelsError as error:
+        except (OpenModelsError, AttemptsUsedUp) as error:
             raise _traced_error(error, log) from error.__cause__
         yield Delta(trace=log.trace)
 
@@ -224,7 +282,7 @@ class Combination(Backend):
             async with aclosing(self.aanswer(request, log)) as answer:
                 async for delta in answer:
                     yield delta
-        except OpenModelsError as error:
+        except (OpenModelsError, AttemptsUsedUp) as error:
             raise _traced_error(error, log) from error.__cause__
         yield Delta(trace=log.trace)
 
@@ -270,12 +328,12 @@ class Combination(Backend):
 
     def load(self) -> None:
         """Load every member."""
-        for member in self.members:
+        for member in (*self.members, *self.judges):
             member.model.load()
 
     def close(self) -> None:
         """Close the members that the combination opened itself; the others stay open."""
-        for member in self.members:
+        for member in (*self.members, *self.judges):
             if member.is_own:
                 member.model.close()
 
@@ -288,24 +346,43 @@ class Combination(Backend):
         log = AttemptLog(self.max_attempts)
         try:
             return self.call(feature, request, log)
-        except OpenModelsError as error:
+        except (OpenModelsError, AttemptsUsedUp) as error:
             raise _traced_error(error, log) from error.__cause__
 
     async def _atraced(self, feature: str, request: Any) -> Any:
         log = AttemptLog(self.max_attempts)
         try:
             return await self.acall(feature, request, log)
-        except OpenModelsError as error:
+        except (OpenModelsError, AttemptsUsedUp) as error:
             raise _traced_error(error, log) from error.__cause__
 
 
-def _traced_error(error: OpenModelsError, log: AttemptLog) -> OpenModelsError:
+def _traced_error(error: OpenModelsError | AttemptsUsedUp, log: AttemptLog) -> OpenModelsError:
     """Return an error that leaves a combination, with the attempts so far."""
+    if isinstance(error, AttemptsUsedUp):
+        error = AllModelsFailed(
+            f"The bound of {log.limit} attempts was reached before an answer.", next_step="Raise `max_attempts`."
+        )
+        error.errors = tuple(attempt.error for attempt in log.attempts if attempt.error is not None)
     if isinstance(error, DeadlineExceeded):  # the time of the whole call is up, not that of one member
         error = background.copy_error(error)
         error.reference = None
     error.trace = log.trace
     return error
+
+
+def is_visible(delta: Delta) -> bool:
+    """Return whether a delta holds a part of an answer: something to show, or its end."""
+    return bool(delta.text or delta.reasoning or delta.tool_calls or delta.logprobs or delta.finish_reason or delta.end)
+
+
+def add_partial(error: OpenModelsError, deltas: Sequence[Delta]) -> None:
+    """Put what had arrived of an answer into its error."""
+    if error.partial is None and deltas:
+        assembler = ReplyAssembler("")
+        for delta in deltas:
+            assembler.add(delta)
+        error.partial = assembler.snapshot()
 
 
 def open_members(models: Any) -> tuple[MemberModel, ...]:
@@ -324,11 +401,14 @@ def open_members(models: Any) -> tuple[MemberModel, ...]:
     return members
 
 
-def combine_capabilities(members: Sequence[MemberModel], features: frozenset[str]) -> dict[str, bool | None]:
-    """Return what one member at least can do, by the names of `Capabilities`.
+def combine_features(members: Sequence[MemberModel]) -> frozenset[str]:
+    """Return what one member at least can do of chats, and all of them of the rest."""
+    features = [member.backend.features for member in members]
+    return (frozenset().union(*features) & CHAT_FEATURES) | (frozenset.intersection(*features) - CHAT_FEATURES)
 
-    Of the features that only all members together have, what `features` says. None is not known.
-    """
+
+def combine_capabilities(members: Sequence[MemberModel], features: frozenset[str]) -> Capabilities:
+    """Return what one member at least can do; `features` says what all can together."""
     known = [member.model.capabilities for member in members]
     combined: dict[str, bool | None] = {}
     for field in fields(Capabilities):
@@ -338,4 +418,9 @@ def combine_capabilities(members: Sequence[MemberModel], features: frozenset[str
         elif name not in ("context", "options"):
             values = {getattr(capabilities, name) for capabilities in known}
             combined[name] = True if True in values else None if None in values else False
-    return combined
+    contexts = [capabilities.context for capabilities in known]
+    return Capabilities(
+        **combined,
+        context=None if None in contexts else max(context for context in contexts if context),
+        options=frozenset().union(*(capabilities.options for capabilities in known)),
+    )

@@ -11,8 +11,16 @@ from typing import Any, ClassVar, TypeVar
 
 from openmodels import retry
 from openmodels.combine.attempts import AttemptLog, AttemptsUsedUp
-from openmodels.combine.combination import CHAT_FEATURES, Combination, MemberModel, ModelLike, combine_capabilities
-from openmodels.core.stream import ReplyAssembler
+from openmodels.combine.combination import (
+    CHAT_FEATURES,
+    Combination,
+    MemberModel,
+    ModelLike,
+    add_partial,
+    combine_capabilities,
+    combine_features,
+    is_visible,
+)
 from openmodels.deadline import deadline_exceeded
 from openmodels.errors import (
     AllModelsFailed,
@@ -105,7 +113,7 @@ class FallbackBackend(Combination):
         self.cool_down = cool_down
         self.after_first_token = after_first_token
         self.clock = clock
-        self.features = any_or_all_features(self.members)
+        self.features = combine_features(self.members)
         self.options = frozenset().union(*(member.backend.options for member in self.members))
         self._numbered = tuple(enumerate(self.members))
         # Members that honour all that any of them does need no check of each request.
@@ -204,12 +212,7 @@ class FallbackBackend(Combination):
 
     def capabilities(self) -> Capabilities:
         """Return what one member at least can do."""
-        contexts = [member.model.capabilities.context for member in self.members]
-        return Capabilities(
-            **combine_capabilities(self.members, self.features),
-            context=None if None in contexts else max(context for context in contexts if context),
-            options=frozenset().union(*(member.model.capabilities.options for member in self.members)),
-        )
+        return combine_capabilities(self.members, self.features)
 
     def order(self) -> Sequence[tuple[int, MemberModel]]:
         """Return the members by number in the order to ask them.
@@ -366,7 +369,7 @@ def read_errors(on: Errors | None) -> Callable[[Exception], bool]:
         InvalidRequest: `on` holds neither error classes nor such a function.
     """
     if on is None:
-        return _falls_over
+        return falls_over_by_default
     if callable(on) and not isinstance(on, type):
         return on
     classes = (on,) if isinstance(on, type) else tuple(on) if isinstance(on, Iterable) else ()
@@ -375,7 +378,8 @@ def read_errors(on: Errors | None) -> Callable[[Exception], bool]:
     raise InvalidRequest("on: expected error classes such as om.RateLimited, or a function of an error.")
 
 
-def _falls_over(error: Exception) -> bool:
+def falls_over_by_default(error: Exception) -> bool:
+    """Return whether another model may answer where one failed so."""
     return isinstance(error, UnsupportedFeature) or (
         isinstance(error, OpenModelsError) and not isinstance(error, _FINAL)
     )
@@ -401,15 +405,6 @@ def _describe(failure: Exception) -> str:
     return f"{f'{reference}: ' if reference else ''}{type(failure).__name__}: {cause}"
 
 
-def add_partial(error: OpenModelsError, deltas: Sequence[Delta]) -> None:
-    """Put what had arrived of an answer into its error."""
-    if error.partial is None and deltas:
-        assembler = ReplyAssembler("")
-        for delta in deltas:
-            assembler.add(delta)
-        error.partial = assembler.snapshot()
-
-
 def _is_enough(delta: Delta, request: ChatRequest, *, is_held: bool) -> bool:
     """Return whether a stream may begin with this delta.
 
@@ -420,10 +415,4 @@ def _is_enough(delta: Delta, request: ChatRequest, *, is_held: bool) -> bool:
         if request.deadline is not None and time.monotonic() > request.deadline:
             raise deadline_exceeded()
         return False
-    return bool(delta.text or delta.reasoning or delta.tool_calls or delta.logprobs or delta.finish_reason or delta.end)
-
-
-def any_or_all_features(members: Sequence[MemberModel]) -> frozenset[str]:
-    """Return what one member can do of chats, and all of them of the rest."""
-    features = [member.backend.features for member in members]
-    return (frozenset().union(*features) & CHAT_FEATURES) | (frozenset.intersection(*features) - CHAT_FEATURES)
+    return is_visible(delta)

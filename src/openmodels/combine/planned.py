@@ -1,0 +1,371 @@
+"""Combinations that ask several members before they show an answer.
+
+Such a combination is a plan: a generator that yields batches of questions, gets their answers, and returns whose
+answer is shown. The plan is the same for synchronous and asynchronous calls; the two drivers are here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import threading
+import unicodedata
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import aclosing, closing
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
+
+from openmodels import background
+from openmodels.combine.attempts import AttemptLog
+from openmodels.combine.combination import Combination, MemberModel, add_partial, is_visible
+from openmodels.core.stream import ReplyAssembler
+from openmodels.deadline import deadline_exceeded, wait_timeout
+from openmodels.errors import OutputInvalid, StreamInterrupted
+from openmodels.output.structure import OutputValidator, make_validator
+from openmodels.types.capabilities import Capabilities
+from openmodels.types.reply import Attempt, Delta, Reply, TokenLogprob
+from openmodels.types.request import ChatRequest, ResponseFormat
+from openmodels.types.scores import ScoreRequest, Scores
+
+
+@dataclass(slots=True)
+class Question:
+    """What a member is asked, and what came of it.
+
+    Attributes:
+        member: Who is asked.
+        request: For an answer, or for scores.
+        log: The attempts, which `MemberModel` records.
+        is_live: Whether the answer is shown as it comes: it counts as answered with its first token.
+        deltas: The answer's deltas, as far as they have been read.
+        rest: The deltas to come of a live answer.
+        reply: The whole answer; None where there is none.
+        scores: The outcome of a request for scores.
+        error: Why there is no outcome.
+    """
+
+    member: MemberModel
+    request: ChatRequest | ScoreRequest
+    log: AttemptLog
+    is_live: bool = False
+    deltas: list[Delta] = field(default_factory=list)
+    rest: Any = None
+    reply: Reply | None = None
+    scores: Scores | None = None
+    error: Exception | None = None
+    _answering: list[int] = field(default_factory=list)
+
+    def add(self, delta: Delta) -> bool:
+        """Add a delta; return whether a live answer may be shown now.
+
+        Raises:
+            DeadlineExceeded: The answer is held back, and the call's time is up.
+        """
+        self.deltas.append(delta)
+        if self.is_live:
+            return is_visible(delta)
+        if wait_timeout(self.request.deadline) == 0:
+            raise deadline_exceeded()
+        return False
+
+    def assemble(self) -> None:
+        """Make the reply of the deltas."""
+        assembler = ReplyAssembler(self.member.reference)
+        for delta in self.deltas:
+            assembler.add(delta)
+        self.reply = assembler.snapshot()
+
+    def keep_attempts(self, log: AttemptLog) -> None:
+        """Add the attempts to the log of the call; none of them is the answer yet."""
+        attempts = self.log.attempts
+        self._answering = [len(log.attempts) + number for number, attempt in enumerate(attempts) if attempt.is_answer]
+        log.attempts += (replace(attempt, is_answer=False) for attempt in attempts)
+
+    def mark(self, log: AttemptLog, note: str, *, is_answer: bool = False) -> None:
+        """Say in the log of the call what became of the answer."""
+        for number in self._answering:
+            attempt = log.attempts[number]
+            notes = f"{attempt.note}; {note}" if attempt.note else note
+            log.attempts[number] = replace(attempt, note=notes, is_answer=is_answer)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Questions that are asked at the same time.
+
+    Attributes:
+        questions: The questions.
+        is_enough: Where it returns true for a question that has come back, the others are cancelled.
+    """
+
+    questions: Sequence[Question]
+    is_enough: Callable[[Question], bool] | None = None
+
+
+Plan = Generator[Batch, None, Question]
+"""Yields batches, whose questions are answered when it goes on, and returns the question whose answer is shown."""
+
+
+class PlannedCombination(Combination):
+    """A combination that follows a plan; nothing is shown of an answer before it is chosen."""
+
+    @abstractmethod
+    def plan(self, request: ChatRequest, log: AttemptLog) -> Plan:
+        """Return the plan of a call."""
+
+    def answer(self, request: ChatRequest, log: AttemptLog) -> Generator[Delta, None, None]:
+        """Yield the deltas of the answer that the plan chooses."""
+        plan = self.plan(request, log)
+        while True:
+            try:
+                batch = next(plan)
+            except StopIteration as stop:
+                chosen: Question = stop.value
+                break
+            _ask_all(batch, request.deadline)
+        with closing(chosen.rest or iter_nothing()) as rest:
+            yield from map(_without_cost, chain(chosen.deltas, rest))
+        yield Delta(cost=_total_cost(log.attempts))
+
+    async def aanswer(self, request: ChatRequest, log: AttemptLog) -> AsyncGenerator[Delta, None]:
+        """The asynchronous twin of `answer`."""
+        plan = self.plan(request, log)
+        while True:
+            try:
+                batch = next(plan)
+            except StopIteration as stop:
+                chosen: Question = stop.value
+                break
+            await _aask_all(batch, request.deadline)
+        for delta in chosen.deltas:
+            yield _without_cost(delta)
+        if chosen.rest is not None:
+            async with aclosing(chosen.rest) as rest:
+                async for delta in rest:
+                    yield _without_cost(delta)
+        yield Delta(cost=_total_cost(log.attempts))
+
+    def capabilities(self) -> Capabilities:
+        """Return what the declarations amount to, as far as every member has it."""
+        declared = super().capabilities()
+        known = [member.model.capabilities for member in self.members]
+        contexts = [capabilities.context for capabilities in known if capabilities.context]
+        return replace(declared, context=min(contexts, default=None))
+
+
+def _ask_all(batch: Batch, deadline: float | None) -> None:
+    """Ask the questions of a batch, several on threads of their own.
+
+    Raises:
+        DeadlineExceeded: The call's time is up.
+    """
+    stop = threading.Event()
+    if len(batch.questions) == 1:
+        _ask(batch.questions[0], stop)
+    else:
+        futures: dict[Future[None], Question] = {
+            background.start(copy_context().run, _ask, question, stop): question for question in batch.questions
+        }
+        waiting = set(futures)
+        try:
+            while waiting:
+                done, waiting = wait(waiting, wait_timeout(deadline), return_when=FIRST_COMPLETED)
+                if not done:
+                    break
+                if batch.is_enough and any(batch.is_enough(futures[future]) for future in done):
+                    break
+        finally:
+            stop.set()
+        for future in waiting:
+            _cancelled(futures[future])
+    _check_deadline(batch, deadline)
+
+
+def _ask(question: Question, stop: threading.Event) -> None:
+    try:
+        if isinstance(question.request, ScoreRequest):
+            question.scores = question.member.call("score", question.request, question.log)
+            return
+        deltas = question.member.stream_with_retries(question.request, question.log)
+        try:
+            for delta in deltas:
+                if stop.is_set():
+                    return
+                if question.add(delta):
+                    question.rest = deltas
+                    return
+        finally:
+            if question.rest is None:
+                deltas.close()
+        question.assemble()
+    except Exception as error:  # noqa: BLE001 - the plan decides what comes of it
+        question.error = error
+
+
+async def _aask_all(batch: Batch, deadline: float | None) -> None:
+    tasks = {asyncio.ensure_future(_aask(question)): question for question in batch.questions}
+    waiting = set(tasks)
+    try:
+        while waiting:
+            done, waiting = await asyncio.wait(
+                waiting, timeout=wait_timeout(deadline), return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                break
+            if batch.is_enough and any(batch.is_enough(tasks[task]) for task in done):
+                break
+    finally:
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            await asyncio.gather(*waiting, return_exceptions=True)
+    for task in waiting:
+        _cancelled(tasks[task])
+    _check_deadline(batch, deadline)
+
+
+async def _aask(question: Question) -> None:
+    try:
+        if isinstance(question.request, ScoreRequest):
+            question.scores = await question.member.acall("score", question.request, question.log)
+            return
+        deltas = question.member.astream_with_retries(question.request, question.log)
+        try:
+            async for delta in deltas:
+                if question.add(delta):
+                    question.rest = deltas
+                    return
+        finally:
+            if question.rest is None:
+                await deltas.aclose()
+        question.assemble()
+    except Exception as error:  # noqa: BLE001 - as above
+        question.error = error
+
+
+def _cancelled(question: Question) -> None:
+    """Note a question that was left, in a log that its thread does not write into."""
+    reference = question.member.reference
+    question.error = StreamInterrupted("It was cancelled: another answer was taken.", reference=reference)
+    question.log = question.log.branch()
+    question.log.attempts.append(Attempt(reference, error=question.error, note="cancelled"))
+    question.reply = None
+
+
+def _check_deadline(batch: Batch, deadline: float | None) -> None:
+    """Raise the error of a call whose time is up, with the first unfinished answer."""
+    if wait_timeout(deadline) != 0 or any(question.is_live and question.error is None for question in batch.questions):
+        return
+    error = deadline_exceeded("before an answer was chosen")
+    for question in batch.questions:
+        deltas = list(question.deltas)  # its thread may still add to them
+        if error.partial is None and not any(delta.finish_reason for delta in deltas):
+            add_partial(error, deltas)
+    raise error
+
+
+def iter_nothing() -> Generator[Delta, None, None]:
+    """Return an iterator without deltas."""
+    yield from ()
+
+
+def _without_cost(delta: Delta) -> Delta:
+    """Return a delta without what its own answer cost: the last one says what all did."""
+    return delta if delta.cost is None else replace(delta, cost=None)
+
+
+def _total_cost(attempts: Iterable[Attempt]) -> float | None:
+    """Return US dollars for all attempts with an outcome; None where one is unknown."""
+    costs = [attempt.cost for attempt in attempts if attempt.error is None]
+    return None if None in costs else math.fsum(cost for cost in costs if cost is not None)
+
+
+class FormCheck:
+    """Checks the form of members' answers, where the request asks for one."""
+
+    def __init__(self, output: ResponseFormat | None) -> None:
+        self._validator: OutputValidator | None = None
+        if output is not None:
+            value = {
+                "schema": output.json_schema,
+                "choices": list(output.choices),
+                "pattern": output.pattern,
+                "grammar": output.grammar,
+            }[output.kind]
+            self._validator = make_validator({output.kind: value})
+
+    def check(self, reply: Reply) -> Reply | None:
+        """Return an answer that is good, with `parsed`; None for another or an empty one."""
+        if not (reply.text.strip() or reply.tool_calls):
+            return None
+        if self._validator is None:
+            return reply
+        try:
+            return self._validator.check_reply(reply)
+        except OutputInvalid:
+            return None
+
+    def is_good(self, question: Question) -> bool:
+        """Return whether a question has a good answer."""
+        return question.reply is not None and self.check(question.reply) is not None
+
+    def vote_of(self, question: Question) -> Any:
+        """Return what an answer is counted as: equal for answers that say the same."""
+        reply = question.reply or Reply()
+        if reply.tool_calls:
+            return tuple((call.name, _canonical(call.arguments or call.raw)) for call in reply.tool_calls)
+        checked = self.check(reply)
+        if self._validator is not None and self._validator.output.kind == "schema" and checked is not None:
+            return _canonical(checked.parsed)
+        return normalize_text(reply.text if checked is None else checked.text)
+
+
+_ENDS = " .,;:!?\"'`*_~…“”„‘’«»。、，！？"
+"""Punctuation and marks of emphasis around an answer; a sign or a unit is part of it."""
+
+
+def normalize_text(text: str) -> str:
+    """Return a text without what does not change an answer.
+
+    That is case, forms of a character, runs of white space, and punctuation and marks of emphasis at the ends.
+    """
+    plain = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return plain.strip(_ENDS) or plain
+
+
+def _canonical(value: Any) -> str:
+    """Return a JSON value as text, equal for equal values: 1 is 1.0, and the order of keys does not count."""
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {key: plain(item) for key, item in sorted(part.items())}
+        if isinstance(part, list):
+            return [plain(item) for item in part]
+        return int(part) if isinstance(part, float) and part.is_integer() else part
+
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
+def member_features(members: Sequence[MemberModel]) -> frozenset[str]:
+    """Return the features of chats that every member has."""
+    return frozenset.intersection(*(member.backend.features for member in members)) & {"chat", "complete", "images"}
+
+
+def trim_logprobs(deltas: Iterable[Delta], wanted: int | None) -> list[Delta]:
+    """Return deltas with as many logprobs as the caller asked for."""
+    trimmed = []
+    for delta in deltas:
+        if delta.logprobs:
+            kept = (
+                ()
+                if wanted is None
+                else tuple(TokenLogprob(entry.token, entry.logprob, entry.top[:wanted]) for entry in delta.logprobs)
+            )
+            delta = replace(delta, logprobs=kept)  # noqa: PLW2901 - the trimmed one
+        trimmed.append(delta)
+    return trimmed
