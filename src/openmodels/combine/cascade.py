@@ -19,7 +19,7 @@ from openmodels.combine.planned import (
     FormCheck,
     Plan,
     PlannedCombination,
-    Question,
+    MemberCall,
     member_features,
     trim_logprobs,
 )
@@ -46,7 +46,7 @@ def cascade(
     max_attempts: int | None = None,
     timeout: float | None = DEFAULT_TIMEOUT,
 ) -> Model:
-    """Return a model that asks one model after the other, until an answer is accepted.
+    """Return a model that asks models in turn until an answer is accepted.
 
     The last model's answer is always accepted, and streams as it comes; of the others nothing is shown before it is
     accepted. A model that fails, or that cannot honour an option of the call, is passed over. Never accepted is an
@@ -78,7 +78,10 @@ def cascade(
 
 
 class CascadeBackend(PlannedCombination):
-    """Asks its members until an answer is accepted; the arguments are those of `cascade`."""
+    """Asks its members until an answer is accepted.
+
+    The arguments are those of `cascade`.
+    """
 
     name: ClassVar[str] = "cascade"
 
@@ -128,22 +131,22 @@ class CascadeBackend(PlannedCombination):
                 log.refuse(member.reference, missing)
                 failures.append(missing)
                 continue
-            question = Question(member, self._probe(request), log.branch())
-            yield Batch([question])
-            question.keep_attempts(log)
-            if question.error is not None or question.reply is None:
-                failures.append(self._pass_over(question.error))
+            call = MemberCall(member, self._probe(request), log.branch())
+            yield Batch([call])
+            call.keep_attempts(log)
+            if call.error is not None or call.reply is None:
+                failures.append(self._pass_over(call.error))
                 continue
-            reply = form.check(question.reply)
+            reply = form.check(call.reply)
             if reply is None:
-                question.mark(log, "not accepted: it is empty or has another form")
+                call.mark(log, "not accepted: it is empty or has another form")
                 continue
-            is_accepted, reason = yield from self._judge(question, reply, request, log)
-            question.mark(log, f"{'accepted' if is_accepted else 'not accepted'}: {reason}", is_answer=is_accepted)
+            is_accepted, reason = yield from self._judge(call, reply, request, log)
+            call.mark(log, f"{'accepted' if is_accepted else 'not accepted'}: {reason}", is_answer=is_accepted)
             if is_accepted:
-                question.deltas = trim_logprobs(question.deltas, request.logprobs)
-                return question
-        last = Question(self.members[-1], request, log, is_live=True)
+                call.deltas = trim_logprobs(call.deltas, request.logprobs)
+                return call
+        last = MemberCall(self.members[-1], request, log, is_live=True)
         yield Batch([last])
         if last.error is not None:
             failures.append(self._pass_over(last.error))
@@ -163,7 +166,7 @@ class CascadeBackend(PlannedCombination):
         return error
 
     def _judge(
-        self, question: Question, reply: Reply, request: ChatRequest, log: AttemptLog
+        self, call: MemberCall, reply: Reply, request: ChatRequest, log: AttemptLog
     ) -> Generator[Batch, None, tuple[bool, str]]:
         """Return whether an answer is accepted, and why."""
         if self.judges:
@@ -175,7 +178,7 @@ class CascadeBackend(PlannedCombination):
         if callable(self.accept):
             return bool(self.accept(reply)), "by the function"
         if self.accept == "margin" and request.output is not None and request.output.choices:
-            value = yield from self._choice_margin(question, reply, request, log)
+            value = yield from self._choice_margin(call, reply, request, log)
         else:
             value = None
         if value is None:
@@ -186,14 +189,14 @@ class CascadeBackend(PlannedCombination):
         return value >= self.threshold, f"{self.accept} {value:.3f} {sign} {self.threshold:g}"
 
     def _choice_margin(
-        self, question: Question, reply: Reply, request: ChatRequest, log: AttemptLog
+        self, call: MemberCall, reply: Reply, request: ChatRequest, log: AttemptLog
     ) -> Generator[Batch, None, float | None]:
         """Return how far the choice is above the next likeliest; None if not scored."""
-        member, output = question.member, request.output
+        member, output = call.member, request.output
         if "score" not in member.backend.features or output is None or len(output.choices) < 2:
             return None
         prompt = {"messages": request.messages} if request.prompt is None else {"prompt": request.prompt}
-        scored = Question(
+        scored = MemberCall(
             member, ScoreRequest(continuations=output.choices, deadline=request.deadline, **prompt), log.branch()
         )
         yield Batch([scored])
@@ -202,8 +205,8 @@ class CascadeBackend(PlannedCombination):
         if scored.scores is None:
             return None
         likelihoods = [score.logprob for score in scored.scores.continuations]
-        shares = [math.exp(logprob - max(likelihoods)) for logprob in likelihoods]
-        chances = dict(zip(output.choices, (share / sum(shares) for share in shares), strict=True))
+        weights = [math.exp(logprob - max(likelihoods)) for logprob in likelihoods]
+        chances = dict(zip(output.choices, (weight / sum(weights) for weight in weights), strict=True))
         answer = chances.pop(str(reply.parsed))
         return answer - max(chances.values())
 

@@ -117,7 +117,7 @@ class MemberModel:
         recorder.finish()
 
     def stream_with_retries(self, request: ChatRequest, log: AttemptLog) -> Generator[Delta, None, None]:
-        """Yield the deltas of an answer, tried again as often as the member's `max_retries`."""
+        """Yield the deltas of an answer, tried again up to the member's `max_retries`."""
         failures: list[OpenModelsError] = []
 
         def start() -> tuple[Generator[Delta, None, None], Delta | None]:
@@ -372,7 +372,7 @@ def _traced_error(error: OpenModelsError | AttemptsUsedUp, log: AttemptLog) -> O
 
 
 def is_visible(delta: Delta) -> bool:
-    """Return whether a delta holds a part of an answer: something to show, or its end."""
+    """Return whether a delta holds a part of an answer, or its end."""
     return bool(delta.text or delta.reasoning or delta.tool_calls or delta.logprobs or delta.finish_reason or delta.end)
 
 

@@ -1,4 +1,4 @@
-"""What is known of a route's members: price, speed, context, license and openness.
+"""What is known of a route's members: price, speed, context and openness.
 
 Facts come from the caller, from the member itself and from the catalogs; what none of them states is unknown.
 """

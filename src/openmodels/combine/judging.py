@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 
 from openmodels.combine.attempts import AttemptLog
 from openmodels.combine.combination import MemberModel
-from openmodels.combine.planned import Batch, Question
+from openmodels.combine.planned import Batch, MemberCall
 from openmodels.types.messages import Message, system, user
 from openmodels.types.reply import Reply
 from openmodels.types.request import ChatRequest, ResponseFormat
@@ -36,15 +36,15 @@ def choose_best(
     numbers = tuple(str(number) for number in range(1, len(replies) + 1))
     orders = (list(range(len(replies))), list(reversed(range(len(replies)))))
     shown = _show(request)
-    questions = [
-        _question(judge, request, log, f"{_CHOOSE}\n{shown}\n\n{_list(order, replies)}", numbers) for order in orders
+    calls = [
+        _judge_call(judge, request, log, f"{_CHOOSE}\n{shown}\n\n{_list(order, replies)}", numbers) for order in orders
     ]
-    yield Batch(questions)
+    yield Batch(calls)
     best = []
-    for question, order in zip(questions, orders, strict=True):
-        verdict = _read_verdict(question, numbers)
-        question.keep_attempts(log)
-        question.mark(log, f"judge: {'no verdict' if verdict is None else f'answer {order[int(verdict) - 1] + 1}'}")
+    for call, order in zip(calls, orders, strict=True):
+        verdict = _read_verdict(call, numbers)
+        call.keep_attempts(log)
+        call.mark(log, f"judge: {'no verdict' if verdict is None else f'answer {order[int(verdict) - 1] + 1}'}")
         if verdict is not None:
             best.append(order[int(verdict) - 1])
     return (best[0], best[-1]) if best else None
@@ -55,24 +55,24 @@ def is_accepted(
 ) -> Generator[Batch, None, bool]:
     """Return whether a judge calls an answer right; False where it failed."""
     content = f"{_ACCEPT}\n{_show(request)}\n\n{_list([0], [reply])}"
-    question = _question(judge, request, log, content, ("yes", "no"))
-    yield Batch([question])
-    verdict = _read_verdict(question, ("yes", "no"))
-    question.keep_attempts(log)
-    question.mark(log, f"judge: {verdict or 'no verdict'}")
+    call = _judge_call(judge, request, log, content, ("yes", "no"))
+    yield Batch([call])
+    verdict = _read_verdict(call, ("yes", "no"))
+    call.keep_attempts(log)
+    call.mark(log, f"judge: {verdict or 'no verdict'}")
     return verdict == "yes"
 
 
 def merge_request(request: ChatRequest, replies: Sequence[Reply]) -> ChatRequest:
-    """Return the request that makes one answer of several; its options are the caller's."""
+    """Return the request that makes one answer of several, with the same options."""
     content = f"{_show(request)}\n\n{_list(range(len(replies)), replies)}"
     return request.model_copy(update={"messages": (system(_MERGE), user(content)), "tools": (), "tool_choice": None})
 
 
-def _question(
+def _judge_call(
     judge: MemberModel, request: ChatRequest, log: AttemptLog, content: str, verdicts: tuple[str, ...]
-) -> Question:
-    """Return the question to a judge; the first line of `content` is its task."""
+) -> MemberCall:
+    """Return the call to a judge; the first line of `content` is its task."""
     task, _, content = content.partition("\n")
     options = judge.backend.options
     form = ResponseFormat(kind="choices", choices=verdicts) if "choices" in options else None
@@ -85,12 +85,12 @@ def _question(
         deadline=request.deadline,
         stream=False,
     )
-    return Question(judge, judged, log.branch())
+    return MemberCall(judge, judged, log.branch())
 
 
-def _read_verdict(question: Question, verdicts: tuple[str, ...]) -> str | None:
+def _read_verdict(call: MemberCall, verdicts: tuple[str, ...]) -> str | None:
     """Return the last of the verdicts that a judge writes, after any reasons."""
-    text = question.reply.text.casefold() if question.reply is not None else ""
+    text = call.reply.text.casefold() if call.reply is not None else ""
     words = [word for word in re.findall(r"\w+", text) if word in verdicts]
     return words[-1] if words else None
 

@@ -1,6 +1,6 @@
 """Combinations that ask several members before they show an answer.
 
-Such a combination is a plan: a generator that yields batches of questions, gets their answers, and returns whose
+Such a combination is a plan: a generator that yields batches of calls, gets their answers, and returns whose
 answer is shown. The plan is the same for synchronous and asynchronous calls; the two drivers are here.
 """
 
@@ -34,7 +34,7 @@ from openmodels.types.scores import ScoreRequest, Scores
 
 
 @dataclass(slots=True)
-class Question:
+class MemberCall:
     """What a member is asked, and what came of it.
 
     Attributes:
@@ -44,9 +44,9 @@ class Question:
         is_live: Whether the answer is shown as it comes: it counts as answered with its first token.
         deltas: The answer's deltas, as far as they have been read.
         rest: The deltas to come of a live answer.
-        reply: The whole answer; None where there is none.
+        reply: The whole answer; None without one.
         scores: The outcome of a request for scores.
-        error: Why there is no outcome.
+        error: Why there is none of them.
     """
 
     member: MemberModel
@@ -96,23 +96,23 @@ class Question:
 
 @dataclass(slots=True)
 class Batch:
-    """Questions that are asked at the same time.
+    """Calls that are made at the same time.
 
     Attributes:
-        questions: The questions.
-        is_enough: Where it returns true for a question that has come back, the others are cancelled.
+        calls: The calls.
+        is_enough: Where it returns true for a call that has come back, the others are cancelled.
     """
 
-    questions: Sequence[Question]
-    is_enough: Callable[[Question], bool] | None = None
+    calls: Sequence[MemberCall]
+    is_enough: Callable[[MemberCall], bool] | None = None
 
 
-Plan = Generator[Batch, None, Question]
-"""Yields batches, whose questions are answered when it goes on, and returns the question whose answer is shown."""
+Plan = Generator[Batch, None, MemberCall]
+"""Yields batches, whose calls are answered when it goes on, and returns the call whose answer is shown."""
 
 
 class PlannedCombination(Combination):
-    """A combination that follows a plan; nothing is shown of an answer before it is chosen."""
+    """A combination that follows a plan and shows no answer before it is chosen."""
 
     @abstractmethod
     def plan(self, request: ChatRequest, log: AttemptLog) -> Plan:
@@ -121,13 +121,14 @@ class PlannedCombination(Combination):
     def answer(self, request: ChatRequest, log: AttemptLog) -> Generator[Delta, None, None]:
         """Yield the deltas of the answer that the plan chooses."""
         plan = self.plan(request, log)
-        while True:
-            try:
-                batch = next(plan)
-            except StopIteration as stop:
-                chosen: Question = stop.value
-                break
-            _ask_all(batch, request.deadline)
+        with closing(plan):
+            while True:
+                try:
+                    batch = next(plan)
+                except StopIteration as stop:
+                    chosen: MemberCall = stop.value
+                    break
+                _ask_all(batch, request.deadline)
         with closing(chosen.rest or iter_nothing()) as rest:
             yield from map(_without_cost, chain(chosen.deltas, rest))
         yield Delta(cost=_total_cost(log.attempts))
@@ -135,13 +136,14 @@ class PlannedCombination(Combination):
     async def aanswer(self, request: ChatRequest, log: AttemptLog) -> AsyncGenerator[Delta, None]:
         """The asynchronous twin of `answer`."""
         plan = self.plan(request, log)
-        while True:
-            try:
-                batch = next(plan)
-            except StopIteration as stop:
-                chosen: Question = stop.value
-                break
-            await _aask_all(batch, request.deadline)
+        with closing(plan):
+            while True:
+                try:
+                    batch = next(plan)
+                except StopIteration as stop:
+                    chosen: MemberCall = stop.value
+                    break
+                await _aask_all(batch, request.deadline)
         for delta in chosen.deltas:
             yield _without_cost(delta)
         if chosen.rest is not None:
@@ -159,17 +161,17 @@ class PlannedCombination(Combination):
 
 
 def _ask_all(batch: Batch, deadline: float | None) -> None:
-    """Ask the questions of a batch, several on threads of their own.
+    """Ask the calls of a batch, several on threads of their own.
 
     Raises:
         DeadlineExceeded: The call's time is up.
     """
     stop = threading.Event()
-    if len(batch.questions) == 1:
-        _ask(batch.questions[0], stop)
+    if len(batch.calls) == 1:
+        _ask(batch.calls[0], stop)
     else:
-        futures: dict[Future[None], Question] = {
-            background.start(copy_context().run, _ask, question, stop): question for question in batch.questions
+        futures: dict[Future[None], MemberCall] = {
+            background.start(copy_context().run, _ask, call, stop): call for call in batch.calls
         }
         waiting = set(futures)
         try:
@@ -186,29 +188,29 @@ def _ask_all(batch: Batch, deadline: float | None) -> None:
     _check_deadline(batch, deadline)
 
 
-def _ask(question: Question, stop: threading.Event) -> None:
+def _ask(call: MemberCall, stop: threading.Event) -> None:
     try:
-        if isinstance(question.request, ScoreRequest):
-            question.scores = question.member.call("score", question.request, question.log)
+        if isinstance(call.request, ScoreRequest):
+            call.scores = call.member.call("score", call.request, call.log)
             return
-        deltas = question.member.stream_with_retries(question.request, question.log)
+        deltas = call.member.stream_with_retries(call.request, call.log)
         try:
             for delta in deltas:
                 if stop.is_set():
                     return
-                if question.add(delta):
-                    question.rest = deltas
+                if call.add(delta):
+                    call.rest = deltas
                     return
         finally:
-            if question.rest is None:
+            if call.rest is None:
                 deltas.close()
-        question.assemble()
+        call.assemble()
     except Exception as error:  # noqa: BLE001 - the plan decides what comes of it
-        question.error = error
+        call.error = error
 
 
 async def _aask_all(batch: Batch, deadline: float | None) -> None:
-    tasks = {asyncio.ensure_future(_aask(question)): question for question in batch.questions}
+    tasks = {asyncio.ensure_future(_aask(call)): call for call in batch.calls}
     waiting = set(tasks)
     try:
         while waiting:
@@ -229,41 +231,41 @@ async def _aask_all(batch: Batch, deadline: float | None) -> None:
     _check_deadline(batch, deadline)
 
 
-async def _aask(question: Question) -> None:
+async def _aask(call: MemberCall) -> None:
     try:
-        if isinstance(question.request, ScoreRequest):
-            question.scores = await question.member.acall("score", question.request, question.log)
+        if isinstance(call.request, ScoreRequest):
+            call.scores = await call.member.acall("score", call.request, call.log)
             return
-        deltas = question.member.astream_with_retries(question.request, question.log)
+        deltas = call.member.astream_with_retries(call.request, call.log)
         try:
             async for delta in deltas:
-                if question.add(delta):
-                    question.rest = deltas
+                if call.add(delta):
+                    call.rest = deltas
                     return
         finally:
-            if question.rest is None:
+            if call.rest is None:
                 await deltas.aclose()
-        question.assemble()
+        call.assemble()
     except Exception as error:  # noqa: BLE001 - as above
-        question.error = error
+        call.error = error
 
 
-def _cancelled(question: Question) -> None:
-    """Note a question that was left, in a log that its thread does not write into."""
-    reference = question.member.reference
-    question.error = StreamInterrupted("It was cancelled: another answer was taken.", reference=reference)
-    question.log = question.log.branch()
-    question.log.attempts.append(Attempt(reference, error=question.error, note="cancelled"))
-    question.reply = None
+def _cancelled(call: MemberCall) -> None:
+    """Note a call that was left, in a log that its thread does not write into."""
+    reference = call.member.reference
+    call.error = StreamInterrupted("It was cancelled: another answer was taken.", reference=reference)
+    call.log = call.log.branch()
+    call.log.attempts.append(Attempt(reference, error=call.error, note="cancelled"))
+    call.reply = None
 
 
 def _check_deadline(batch: Batch, deadline: float | None) -> None:
     """Raise the error of a call whose time is up, with the first unfinished answer."""
-    if wait_timeout(deadline) != 0 or any(question.is_live and question.error is None for question in batch.questions):
+    if wait_timeout(deadline) != 0 or any(call.is_live and call.error is None for call in batch.calls):
         return
     error = deadline_exceeded("before an answer was chosen")
-    for question in batch.questions:
-        deltas = list(question.deltas)  # its thread may still add to them
+    for call in batch.calls:
+        deltas = list(call.deltas)  # its thread may still add to them
         if error.partial is None and not any(delta.finish_reason for delta in deltas):
             add_partial(error, deltas)
     raise error
@@ -275,7 +277,7 @@ def iter_nothing() -> Generator[Delta, None, None]:
 
 
 def _without_cost(delta: Delta) -> Delta:
-    """Return a delta without what its own answer cost: the last one says what all did."""
+    """Return a delta without its cost: the last one holds that of all answers."""
     return delta if delta.cost is None else replace(delta, cost=None)
 
 
@@ -310,15 +312,17 @@ class FormCheck:
         except OutputInvalid:
             return None
 
-    def is_good(self, question: Question) -> bool:
-        """Return whether a question has a good answer."""
-        return question.reply is not None and self.check(question.reply) is not None
+    def is_good(self, call: MemberCall) -> bool:
+        """Return whether a call has a good answer."""
+        return call.reply is not None and self.check(call.reply) is not None
 
-    def vote_of(self, question: Question) -> Any:
+    def vote_of(self, call: MemberCall) -> Any:
         """Return what an answer is counted as: equal for answers that say the same."""
-        reply = question.reply or Reply()
+        reply = call.reply or Reply()
         if reply.tool_calls:
-            return tuple((call.name, _canonical(call.arguments or call.raw)) for call in reply.tool_calls)
+            return tuple(
+                (tool_call.name, _canonical(tool_call.arguments or tool_call.raw)) for tool_call in reply.tool_calls
+            )
         checked = self.check(reply)
         if self._validator is not None and self._validator.output.kind == "schema" and checked is not None:
             return _canonical(checked.parsed)
@@ -339,7 +343,7 @@ def normalize_text(text: str) -> str:
 
 
 def _canonical(value: Any) -> str:
-    """Return a JSON value as text, equal for equal values: 1 is 1.0, and the order of keys does not count."""
+    """Return a JSON value as text: 1 is 1.0, and the order of keys does not count."""
 
     def plain(part: Any) -> Any:
         if isinstance(part, dict):

@@ -84,7 +84,10 @@ def route(
 
 
 class RouteBackend(Combination):
-    """Passes each request on to one of its members; the arguments are those of `route`."""
+    """Passes each request on to one of its members.
+
+    The arguments are those of `route`.
+    """
 
     name: ClassVar[str] = "route"
 

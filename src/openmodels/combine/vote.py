@@ -10,7 +10,7 @@ from openmodels.combine import judging
 from openmodels.combine.attempts import AttemptLog
 from openmodels.combine.combination import ModelLike
 from openmodels.combine.fallback import all_failed
-from openmodels.combine.planned import Batch, FormCheck, Plan, PlannedCombination, Question, member_features
+from openmodels.combine.planned import Batch, FormCheck, Plan, PlannedCombination, MemberCall, member_features
 from openmodels.errors import InvalidRequest
 from openmodels.model import Model
 from openmodels.settings import DEFAULT_TIMEOUT
@@ -27,7 +27,9 @@ def vote(
     max_attempts: int | None = None,
     timeout: float | None = DEFAULT_TIMEOUT,
 ) -> Model:
-    """Return a model that asks several models at the same time and makes one answer of theirs.
+    """Return a model that makes one answer of those of several models.
+
+    All of them are asked at the same time. `how` the answer is found:
 
     - "majority": the answer that most of them give. Texts count as the same without regard to case, spaces and
       punctuation at their ends; with `schema` or `choices` the values are compared, and answers of another form do not
@@ -95,30 +97,30 @@ class VoteBackend(PlannedCombination):
         """Ask all members, and choose one answer or merge them."""
         form = FormCheck(request.output)
         buffered = request.model_copy(update={"stream": False})
-        questions = [Question(member, buffered, log.branch()) for member in self.members]
+        calls = [MemberCall(member, buffered, log.branch()) for member in self.members]
         try:
-            yield Batch(questions, form.is_good if self.how == "first" else None)
+            yield Batch(calls, form.is_good if self.how == "first" else None)
         finally:
-            for question in questions:
-                question.keep_attempts(log)
-        answers = [question for question in questions if question.reply is not None]
+            for call in calls:
+                call.keep_attempts(log)
+        answers = [call for call in calls if call.reply is not None]
         if not answers:
-            raise all_failed([question.error for question in questions if question.error is not None], self.members)
+            raise all_failed([call.error for call in calls if call.error is not None], self.members)
         # Where none is good, the majority of the others is shown: its error says what is wrong with it.
-        answers = [question for question in answers if form.is_good(question)] or answers
+        answers = [call for call in answers if form.is_good(call)] or answers
         if self.how == "first":
             answers[0].mark(log, "first good answer", is_answer=True)
             return answers[0]
-        groups: dict[Any, list[Question]] = {}
-        for question in answers:
-            groups.setdefault(form.vote_of(question), []).append(question)
+        groups: dict[Any, list[MemberCall]] = {}
+        for call in answers:
+            groups.setdefault(form.vote_of(call), []).append(call)
         if self.how == "judge" and len(groups) > 1:
             return (yield from self._judge(request, list(groups.values()), log))
         if self.how == "merge" and len(groups) > 1:
             return (yield from self._merge(request, list(groups.values()), log))
         return _count(list(groups.values()), log)
 
-    def _judge(self, request: ChatRequest, groups: list[list[Question]], log: AttemptLog) -> Plan:
+    def _judge(self, request: ChatRequest, groups: list[list[MemberCall]], log: AttemptLog) -> Plan:
         replies = [group[0].reply for group in groups if group[0].reply is not None]
         best = yield from judging.choose_best(self.judges[0], request, replies, log)
         if best is None:
@@ -134,11 +136,11 @@ class VoteBackend(PlannedCombination):
             _mark(group, log, note if group is chosen else "not chosen", is_answer=group is chosen)
         return chosen[0]
 
-    def _merge(self, request: ChatRequest, groups: list[list[Question]], log: AttemptLog) -> Plan:
+    def _merge(self, request: ChatRequest, groups: list[list[MemberCall]], log: AttemptLog) -> Plan:
         replies = [group[0].reply for group in groups if group[0].reply is not None]
         if any(reply.tool_calls for reply in replies):
             return _count(groups, log, "calls are not merged, ")
-        merged = Question(self.judges[0], judging.merge_request(request, replies), log, is_live=True)
+        merged = MemberCall(self.judges[0], judging.merge_request(request, replies), log, is_live=True)
         yield Batch([merged])
         if merged.error is not None:
             return _count(groups, log, "the judge failed, ")
@@ -147,7 +149,7 @@ class VoteBackend(PlannedCombination):
         return merged
 
 
-def _count(groups: list[list[Question]], log: AttemptLog, before: str = "") -> Question:
+def _count(groups: list[list[MemberCall]], log: AttemptLog, before: str = "") -> MemberCall:
     """Return the answer with the most votes, of a tie the one of the earliest model."""
     total = sum(map(len, groups))
     chosen = max(groups, key=len)
@@ -159,7 +161,7 @@ def _count(groups: list[list[Question]], log: AttemptLog, before: str = "") -> Q
     return chosen[0]
 
 
-def _mark(group: list[Question], log: AttemptLog, note: str, *, is_answer: bool) -> None:
+def _mark(group: list[MemberCall], log: AttemptLog, note: str, *, is_answer: bool) -> None:
     """Mark the answers of a group; the first is the one that is shown."""
-    for question in group:
-        question.mark(log, note, is_answer=is_answer and question is group[0])
+    for call in group:
+        call.mark(log, note, is_answer=is_answer and call is group[0])
