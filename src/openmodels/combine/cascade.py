@@ -17,9 +17,9 @@ from openmodels.combine.fallback import all_failed, falls_over_by_default
 from openmodels.combine.planned import (
     Batch,
     FormCheck,
+    MemberCall,
     Plan,
     PlannedCombination,
-    MemberCall,
     member_features,
     trim_logprobs,
 )

@@ -10,7 +10,7 @@ from openmodels.combine import judging
 from openmodels.combine.attempts import AttemptLog
 from openmodels.combine.combination import ModelLike
 from openmodels.combine.fallback import all_failed
-from openmodels.combine.planned import Batch, FormCheck, Plan, PlannedCombination, MemberCall, member_features
+from openmodels.combine.planned import Batch, FormCheck, MemberCall, Plan, PlannedCombination, member_features
 from openmodels.errors import InvalidRequest
 from openmodels.model import Model
 from openmodels.settings import DEFAULT_TIMEOUT
@@ -29,7 +29,7 @@ def vote(
 ) -> Model:
     """Return a model that makes one answer of those of several models.
 
-    All of them are asked at the same time. `how` the answer is found:
+    All of them are asked at the same time, and the answer is, by `how`:
 
     - "majority": the answer that most of them give. Texts count as the same without regard to case, spaces and
       punctuation at their ends; with `schema` or `choices` the values are compared, and answers of another form do not
