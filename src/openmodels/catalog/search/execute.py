@@ -16,7 +16,7 @@ from openmodels.catalog.search.filters import Scope, all_of, any_of
 from openmodels.catalog.search.ranking import Ranker
 from openmodels.errors import MissingExtra
 
-_CANDIDATES = 160  # most popular matches that are ranked: recall@5 over the judged queries is the same from 120 to 400
+_CANDIDATES = 120  # most popular matches that are ranked: recall@5 over the judged queries is the same from 80 to 400
 _VARIANTS = 4  # one in so many at most may be a variant: they outnumber their originals, and would leave no room
 _FEW = 5  # with fewer matches of all words, those of all words but one are added
 _MOST_MISSING, _MOST_COMBINATIONS = 2, 12
