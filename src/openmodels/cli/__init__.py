@@ -56,7 +56,7 @@ def _catch_signals() -> None:
     import signal
     import sys
 
-    def handle(number: int, _: "FrameType | None") -> None:
+    def handle(number: int, _: FrameType | None) -> None:
         code = 128 + number
         if _State.leaving:
             import os

@@ -302,7 +302,8 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
 def prompts_needed(mean: float, variance: float, *, alpha: float = ALPHA) -> int | None:
     """Return how many prompts would distinguish two models.
 
-    None is without a difference; else it is (z_{alpha/2} + z_power)^2 * variance / mean^2 (Miller 2024, arXiv 2411.00640).
+    None is without a difference; else it is (z_{alpha/2} + z_power)^2 * variance / mean^2 (Miller 2024, arXiv
+    2411.00640).
     """
     if not mean or not variance:
         return None
