@@ -67,7 +67,7 @@ def _catch_signals() -> None:
         _State.code = code
         raise SystemExit(code)
 
-    def lost(unraisable: "sys.UnraisableHookArgs") -> None:
+    def lost(unraisable: sys.UnraisableHookArgs) -> None:
         error = unraisable.exc_value
         if not isinstance(error, KeyboardInterrupt | SystemExit):
             sys.__unraisablehook__(unraisable)
