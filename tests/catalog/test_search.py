@@ -153,7 +153,7 @@ class TestFilters:
             ({"task": "chat-completion"}, lambda r: r.task == "text-generation" and "conversational" in r.tags),
             ({"author": "ai2"}, lambda r: r.author == "allenai"),
             ({"base_model": "mistralai/Mistral-7B-v0.1"}, lambda r: r.base_models[0].id == "mistralai/Mistral-7B-v0.1"),
-            ({"fits": "8GB"}, lambda r: r.parameters.total <= (8e9 / 2.4 if not is_packed(r) else 8e9 / 0.6)),
+            ({"fits": "8GB"}, lambda r: r.parameters.total <= (7.5e9 / 2 if not is_packed(r) else 7.5e9 / 0.5)),
             ({"gated": False}, lambda r: r.gated is False),
         ):
             hits = searching.search(index, query.build_query(**filters, limit=1000)).hits
@@ -256,6 +256,23 @@ class TestOrder:
         index = build_index(made)
         shown = [value(record) for _, record in searching.search(index, query.build_query(sort=sort, limit=20)).hits]
         assert shown == sorted((value(r) for r in made if value(r) is not None), reverse=True)[:20]
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """200 popular conversions, and 200 models of their own that fewer fetch."""
+    popular = [{"id": f"org/bear-{n}-GGUF", "downloads": 10**6 - n} for n in range(200)]
+    others = [{"id": f"org/bear-den{n}", "downloads": 10**3 - n} for n in range(200)]
+    return build_index(hub_records.build_record(row, date(2026, 11, 1)) for row in popular + others)
+
+
+class TestManyMatches:
+    def test_as_many_as_are_asked_for_are_shown(self, crowd):
+        assert len(search_ids(crowd, "bear gguf", limit=180)) == 180
+        assert len(search_ids(crowd, "bear", limit=350)) == 350
+
+    def test_popular_variants_leave_room_for_models(self, crowd):
+        assert search_ids(crowd, "bear")[0] == "org/bear-den0"
 
 
 class TestFolding:
