@@ -56,7 +56,7 @@ SHAPES = {
     "latent": ("deepseek_v3", LATENT),
     "hybrid": ("qwen3_next", HYBRID),
 }
-DTYPES, CONTEXTS, BATCHES = ("float32", "bfloat16"), (128, 384, 768), (1, 8)
+DTYPES, CONTEXTS, BATCHES = ("float32", "bfloat16"), (128, 256, 512), (1, 8)
 ALONE = ("sliding", "latent", "hybrid")
 """Shapes whose sequences the engine computes one at a time, so that transformers alone runs their batches."""
 

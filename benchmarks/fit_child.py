@@ -68,8 +68,10 @@ def run_gguf(task: dict[str, Any]) -> None:
 def measure(task: dict[str, Any]) -> None:
     """Run a task in a fork and write what it took."""
     if (child := os.fork()) != 0:
-        os.waitpid(child, 0)
+        if os.waitpid(child, 0)[1]:
+            sys.exit(f"The task failed: {task}")
         return
+    status = 1
     try:
         base = read_memory()["VmRSS"]
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
@@ -77,10 +79,11 @@ def measure(task: dict[str, Any]) -> None:
         memory = read_memory()
         sys.stdout.write(json.dumps({"base": base, "peak": memory["VmHWM"] - base, "memory": memory}) + "\n")
         sys.stdout.flush()
-    except BaseException:  # noqa: BLE001 - the other tasks go on
+        status = 0
+    except BaseException:  # noqa: BLE001 - the fork ends here, whatever happens
         traceback.print_exc()
     finally:
-        os._exit(0)
+        os._exit(status)
 
 
 def main() -> None:

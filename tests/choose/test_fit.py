@@ -116,6 +116,9 @@ class TestFigures:
         assert not om.fit(folder, context=1001, device=fit.device).fits
         assert om.fit(folder, device="cuda:1MB").max_context == 0
 
+    def test_auto_is_no_dtype(self, folder):
+        assert om.fit(folder, device="cuda:1GB", dtype="auto") == om.fit(folder, device="cuda:1GB")
+
     def test_a_tied_output_matrix_counts_once(self, tmp_path):
         tied = write(tmp_path / "tied", files({"tie_word_embeddings": True}))
         assert om.fit(tied, device="cuda:1GB").weights_bytes == 2 * (NUMBERS - 500 * 64) + 3 * 8
@@ -174,7 +177,8 @@ class TestSources:
                 "b.safetensors": weights({"b": ("BF16", [20])}),
             }
             del hub.repos["org/parts"]["model.safetensors"]
-            assert om.fit("org/model", device="cuda:1GB").weights_bytes == 2 * NUMBERS + 3 * 8
+            for name in ("org/model", "hf:org/model", "https://huggingface.co/org/model/tree/main"):
+                assert om.fit(name, device="cuda:1GB").weights_bytes == 2 * NUMBERS + 3 * 8
             assert om.fit("org/parts", device="cuda:1GB").weights_bytes == 60
 
     def test_the_hub_refuses(self, monkeypatch):

@@ -44,13 +44,13 @@ def fit(
     cache of the Hub need no network. The figures are those of the backend "local".
 
     Args:
-        model: A Hub id, "local:…", a folder, a .gguf file, a record of the catalog or a `Model`.
+        model: A Hub id or its page's address, "local:…", a folder, a .gguf file, a record of the catalog or a `Model`.
         context: Tokens of each sequence, prompt and answer together; default 8192, or the model's own limit if that is
             lower.
         batch: Sequences that run at the same time.
         device: "auto" for this machine's best, "cpu", "cuda", "cuda:1" or "mps" measure it; "cuda:24GB", "cpu:16GB" and
             "mps:32GB" ask about another one.
-        dtype: "float32", "bfloat16" or "float16"; default what the backend "local" takes there.
+        dtype: "float32", "bfloat16" or "float16"; None or "auto" is what the backend "local" takes there.
 
     Raises:
         InvalidRequest: An argument is wrong; the message names it.
@@ -88,7 +88,7 @@ def _fit(model: Any, context: int | None, batch: int, device: str, dtype: str | 
     _check_count("batch", batch, "sequences")
     _check_dtype(dtype)
     reference, revision, stated = _reference(model)
-    dtype = dtype or stated
+    dtype = stated if dtype in (None, "auto") else dtype
     place = read_device(device)
     opened = fit_files.open_files(reference, revision, dtype or "auto")
     calculation = _Calculation(opened, place, dtype)
@@ -111,10 +111,10 @@ def _check_count(name: str, value: Any, unit: str) -> None:
 
 
 def _check_dtype(dtype: Any) -> None:
-    if dtype is not None and dtype not in _WIDTHS:
+    if dtype not in (None, "auto", *_WIDTHS):
         raise InvalidRequest(
-            f"dtype: expected {', '.join(map(repr, _WIDTHS))} or None, not {str(dtype)[:60]!r}.",
-            next_step="None takes what the backend 'local' would.",
+            f"dtype: expected {', '.join(map(repr, _WIDTHS))} or 'auto', not {str(dtype)[:60]!r}.",
+            next_step="'auto' takes what the backend 'local' would.",
         )
 
 
@@ -140,7 +140,8 @@ def _reference(model: Any) -> tuple[str, str | None, str | None]:
             f"model: {str(model)[:60]!r} names no model.",
             next_step="Name a model of the Hub (org/model), a folder or a .gguf file.",
         )
-    rest = fit_files.check_reference(model.strip())
+    text = model.strip()
+    rest = addresses.model_id_of(text) if "://" in text else fit_files.check_reference(text)
     if fit_files.is_path(rest) or "@" in rest or (rest.count("/") > 1 and rest.lower().endswith(".gguf")):
         return rest, None, None
     return addresses.model_id_of(rest), None, None

@@ -14,8 +14,12 @@ from openmodels.choose.fit_device import Device
 from openmodels.choose.fit_files import ModelFiles
 from openmodels.choose.fit_report import gigabytes
 
-UNPACKED_BFLOAT16 = 25 * 10**6
-"""Bytes more of such kernels where bfloat16 matrices are laid out again in every product."""
+BFLOAT16_RUNTIME = 35 * 10**6
+"""Bytes more of the kernels that oneDNN compiles for bfloat16."""
+_CPU_NUMBER = 9
+"""Bytes that a number of the activations takes on a CPU in either dtype: work space is in float32, held twice."""
+_RECURRENT_FACTOR = 2
+"""How many times as much the activations take with recurrent layers, which compute parts of a prompt in float32."""
 CHUNK = 512
 """Tokens of prompts in one step of the engine on transformers, and in one of llama.cpp."""
 _PACKED = ("llama", "mistral", "qwen2")
@@ -77,7 +81,7 @@ class Overhead:
         parts = {"interpreter and libraries": self._libraries()}
         if self._device.kind != "cuda":
             parts["tokenizer and kernels"] = self._runtime()
-        parts["prefill activations"] = tokens * (6 * self._hidden + 3 * self._inner) * self._width
+        parts["prefill activations"] = tokens * (6 * self._hidden + 3 * self._inner) * self._number_bytes()
         if self._latent_heads:
             parts["keys, values and scores made from latents"] = self._latent_work(min(CHUNK, context), context)
         parts["logits"] = batch * self._vocabulary * 4
@@ -91,7 +95,9 @@ class Overhead:
             parts["ended answers kept for later ones"] = min(2 * cache // 3, _RETAINED, self._device.available // 8)
         if self._matrices:
             running = sum(parts.values()) - self._libraries() - self._runtime() - self._head
-            parts["second copy of the matrices while loading"] = max(0, self._matrices - self._head - running - cache)
+            # The largest matrix, that of the output, is copied once more before it is laid out.
+            loading = self._matrices + self._vocabulary * self._hidden * self._width
+            parts["second copy of the matrices while loading"] = max(0, loading - self._head - running - cache)
         if self._experts:
             parts["experts of the file beside the joined ones"] = self._experts
         return parts
@@ -104,8 +110,14 @@ class Overhead:
         return count_libraries(self._device.kind, is_gguf=self._is_gguf)
 
     def _runtime(self) -> int:
-        is_unpacked = not self._is_gguf and self._width == 2 and not self._matrices
-        return count_runtime(self._device.kind, is_gguf=self._is_gguf) + (UNPACKED_BFLOAT16 if is_unpacked else 0)
+        is_half = not self._is_gguf and self._width == 2
+        return count_runtime(self._device.kind, is_gguf=self._is_gguf) + (BFLOAT16_RUNTIME if is_half else 0)
+
+    def _number_bytes(self) -> int:
+        if self._is_gguf or self._device.kind != "cpu":
+            return self._width
+        has_states = self._layout is not None and any(layer.state32 for layer in self._layout.layers)
+        return _CPU_NUMBER * (_RECURRENT_FACTOR if has_states else 1)
 
     def _describe(self) -> list[str]:
         engine = "llama.cpp" if self._is_gguf else "the engine on transformers"

@@ -52,8 +52,8 @@ class Variant:
 class Fit:
     """Whether a model fits in a device's memory, and what it needs there.
 
-    Of a model whose architecture is not known, `kv_cache_bytes`, `overhead_bytes` and `total_bytes` are `Bounds`: the
-    least and the most. `fits` is then None where the answer lies between them, and `max_context` is that of the most.
+    Of a model whose architecture is not known, `kv_cache_bytes` and `total_bytes` are `Bounds`: the least and the most.
+    `fits` is then None where the answer lies between them, and `max_context` is that of the most.
 
     Attributes:
         model: The model.
@@ -73,7 +73,7 @@ class Fit:
             machine whose bandwidth is not known.
         variants: Quantised versions that fit.
         assumptions: What the figures rest on.
-        overhead: The parts of the overhead in bytes; the sum of the most of each, where it has bounds.
+        overhead: The parts of the overhead in bytes.
         layers: The layers of the cache by kind; "" where they are not known.
     """
 
@@ -84,7 +84,7 @@ class Fit:
     batch: int
     weights_bytes: int
     kv_cache_bytes: int | Bounds
-    overhead_bytes: int | Bounds
+    overhead_bytes: int
     total_bytes: int | Bounds
     available_bytes: int
     fits: bool | None

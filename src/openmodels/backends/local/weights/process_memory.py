@@ -16,8 +16,8 @@ LLAMACPP_RUNTIME = 38 * 10**6
 """Bytes of llama.cpp's vocabulary, threads and work space."""
 GPU_CONTEXT = 500 * 10**6
 """Bytes of a GPU's own memory that its driver and the libraries for computing take for a process."""
-RUNTIME = 70 * 10**6
-"""Bytes of tokenizer, threads, work space of matrix products and the kernels that oneDNN compiles."""
+RUNTIME = 20 * 10**6
+"""Bytes of tokenizer, threads and work space of matrix products."""
 
 
 def count_libraries(kind: str, *, is_gguf: bool) -> int:
