@@ -217,8 +217,16 @@ class ComparisonRun:
             names.append(results.JUDGE)
         for name in names if with_rows else ():
             by_model = {model: results.average_repeats(rows, model, name) for model in self.models}
-            scores[name] = {model: results.mean_score(by_model[model], self.prompts) for model in self.models}
             metric = next((metric for metric in self.metrics if metric.name == name), None)
+            scores[name] = {
+                model: results.mean_score(
+                    by_model[model],
+                    self.prompts,
+                    is_rate=metric is not None and results.are_rates(by_model),
+                    is_bounded=metric is None or metric.is_bounded,
+                )
+                for model in self.models
+            }
             of_metric = (
                 results.compare_judged(list(self.models), self.judged, self.prompts)
                 if metric is None

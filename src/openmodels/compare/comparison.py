@@ -188,6 +188,18 @@ class Comparison:
                 line = json.dumps(row | facts | {"tags": list(prompt.tags)}, default=_as_json, ensure_ascii=False)
                 file.write(line.encode("utf-8", "replace") + b"\n")
 
+    def html(self, path: str | os.PathLike[str]) -> None:
+        """Write a report as one HTML file that loads nothing.
+
+        It holds the statistics in words, the matrix, plots, and the answers side by side.
+
+        Raises:
+            WriteFailed: The file cannot be written; what was there before is unchanged.
+        """
+        from openmodels.compare.report import render_report
+
+        files.write_atomically(path, render_report(self))
+
     def plot(self, axes: Any = None) -> Any:
         """Draw mean scores and their 95 % intervals with matplotlib; return its axes.
 

@@ -25,7 +25,8 @@ BOOTSTRAP_FROM = 15
 """Prompts from which the interval of graded scores is bootstrapped; below, Student's t covers better."""
 _FEW_CLUSTERS = 6
 """Clusters with a difference below which the interval also holds Tango's: without it, it covers far too little."""
-_RESAMPLES = 9_999
+RESAMPLES = 9_999
+"""Random flips, and samples of the bootstrap."""
 _SEED = 20_250_101
 
 
@@ -82,14 +83,15 @@ def compare_differences(
     if numbers is None and is_right_or_wrong:
         test, p_value = "exact McNemar", mcnemar_p(wins, losses)
     else:
-        test, p_value = "sign-flip permutation", sign_flip_p(cluster_sums(values, numbers))
+        test, p_value = "sign-flip permutation", float(sign_flip_p(cluster_sums(values, numbers)))
     variance = effective_variance(values, numbers)
+    is_bounded = is_bounded or is_right_or_wrong
     return PairedDifference(
         wins=wins,
         losses=losses,
         ties=len(values) - wins - losses,
         mean=float(values.mean()),
-        interval=difference_interval(values, numbers, is_bounded=is_bounded or is_right_or_wrong),
+        interval=_clip(difference_interval(values, numbers, is_bounded=is_bounded), is_bounded=is_bounded),
         p_value=p_value,
         variance=variance,
         test=test if numbers is None else f"{test} of clusters",
@@ -108,10 +110,10 @@ def cluster_numbers(clusters: Sequence[Any] | None, count: int) -> NDArray[Any] 
 
 
 def cluster_sums(values: Floats, numbers: Floats | None) -> Floats:
-    """Return the sum of each cluster."""
+    """Return the sum of each cluster, along the last axis."""
     import numpy as np
 
-    return values if numbers is None else np.bincount(numbers, weights=values)
+    return values if numbers is None else values @ (numbers[:, None] == np.arange(int(numbers.max()) + 1))
 
 
 def mcnemar_p(wins: int, losses: int) -> float:
@@ -122,27 +124,31 @@ def mcnemar_p(wins: int, losses: int) -> float:
     return min(1.0, float(mcnemar([[0, wins], [losses, 0]], exact=True).pvalue)) if wins + losses else 1.0
 
 
-def sign_flip_p(sums: Floats) -> float:
-    """Return the p-value of the sign-flip permutation test.
+def sign_flip_p(sums: Floats, resamples: int = RESAMPLES) -> Any:
+    """Return the p-value of the sign-flip permutation test, along the last axis.
 
-    The sums are independent differences. It is exact below about 15 of them, else from random flips.
+    The sums are independent differences. It is exact where they have at most `resamples` signs, else from random flips.
     """
+    import numpy as np
+
     load_package("scipy", "The statistics of a comparison")
     from scipy.stats import permutation_test
 
-    values = sums[sums != 0]  # a 0 is the same with either sign
-    if not len(values):
-        return 1.0
+    if sums.ndim == 1:
+        sums = sums[sums != 0]  # a 0 is the same with either sign
+        if not len(sums):
+            return 1.0
     outcome = permutation_test(
-        (values,),
+        (sums,),
         lambda sample, axis: sample.sum(axis=axis),
         permutation_type="samples",
         vectorized=True,
-        n_resamples=_RESAMPLES,
+        n_resamples=resamples,
         batch=1_000,
+        axis=-1,
         rng=_SEED,
     )
-    return min(1.0, float(outcome.pvalue))
+    return np.minimum(1.0, outcome.pvalue)
 
 
 def effective_variance(values: Floats, numbers: Floats | None) -> float:
@@ -164,7 +170,7 @@ def difference_interval(values: Floats, numbers: Floats | None, *, is_bounded: b
     signs = np.sign(values)
     is_right_or_wrong = bool((signs == values).all())
     if numbers is not None:
-        low, high = _cluster_interval(values, numbers)
+        low, high = cluster_interval(values, numbers)
         sparse = np.count_nonzero(cluster_sums(np.abs(values), numbers)) < _FEW_CLUSTERS
         if is_bounded and sparse:
             wide = tango_interval(int((values > 0).sum()), int((values < 0).sum()), len(values))
@@ -179,7 +185,13 @@ def difference_interval(values: Floats, numbers: Floats | None, *, is_bounded: b
             return float(values[0]), float(values[0])
         low, high = tango_interval(int((values > 0).sum()), int((values < 0).sum()), len(values))
         return low * abs(float(values[0])), high * abs(float(values[0]))
-    return _bca_interval(values) if len(values) >= BOOTSTRAP_FROM else mean_interval(values)
+    return bca_interval(values) if len(values) >= BOOTSTRAP_FROM else mean_interval(values)
+
+
+def _clip(interval: tuple[float, float], *, is_bounded: bool) -> tuple[float, float]:
+    """Return an interval within what a difference of bounded scores can be."""
+    low, high = float(interval[0]), float(interval[1])
+    return (max(-1.0, low), min(1.0, high)) if is_bounded else (low, high)
 
 
 def tango_interval(wins: int, losses: int, count: int) -> tuple[float, float]:
@@ -212,46 +224,46 @@ def tango_interval(wins: int, losses: int, count: int) -> tuple[float, float]:
     return end(-1.0, 1), end(1.0, -1)
 
 
-def mean_interval(values: Floats) -> tuple[float, float]:
-    """Return Student's 95 % interval of a mean."""
+def mean_interval(values: Floats) -> tuple[Any, Any]:
+    """Return Student's 95 % interval of a mean, along the last axis."""
     load_package("scipy", "The statistics of a comparison")
     from scipy.stats import t
 
-    count = len(values)
-    reach = float(t.isf(ALPHA / 2, count - 1)) * float(values.std(ddof=1)) / math.sqrt(count)
-    mean = float(values.mean())
+    count = values.shape[-1]
+    reach = float(t.isf(ALPHA / 2, count - 1)) * values.std(axis=-1, ddof=1) / math.sqrt(count)
+    mean = values.mean(axis=-1)
     return mean - reach, mean + reach
 
 
-def _bca_interval(values: Floats) -> tuple[float, float]:
+def bca_interval(values: Floats, resamples: int = RESAMPLES) -> tuple[Any, Any]:
+    """Return the BCa bootstrap's 95 % interval of a mean, along the last axis."""
     import numpy as np
 
     load_package("scipy", "The statistics of a comparison")
     from scipy.stats import bootstrap, norm, t
 
-    count = len(values)
+    count = values.shape[-1]
     # The level is raised by what Student's t is wider than the normal: simulated coverage of scores between 0 and 1 is
     # 93.5 to 95 % then, and 90 to 93 % without.
     level = 1 - 2 * float(norm.sf(math.sqrt(count / (count - 1)) * t.isf(ALPHA / 2, count - 1)))
-    zeros = np.zeros(count)  # the pairs are (difference, 0): scipy resamples prompts, not scores
     interval = bootstrap(
-        (values, zeros),
-        lambda first, second, axis: (first - second).mean(axis=axis),
-        paired=True,
+        (values,),
+        np.mean,
         vectorized=True,
+        axis=-1,
         method="BCa",
         confidence_level=level,
-        n_resamples=_RESAMPLES,
-        batch=1_000,
+        n_resamples=resamples,
+        batch=max(1, 1_000_000 // values.size),
         rng=np.random.default_rng(_SEED),
     ).confidence_interval
-    return float(interval.low), float(interval.high)
+    return interval.low, interval.high
 
 
-def _cluster_interval(values: Floats, numbers: Floats) -> tuple[float, float]:
-    """Return Student's interval with the cluster-robust standard error (CR2).
+def cluster_interval(values: Floats, numbers: Floats) -> tuple[Any, Any]:
+    """Return the cluster-robust 95 % interval of a mean, along the last axis.
 
-    The degrees of freedom are those of as many equal clusters as these are worth: with them unequal clusters keep their
+    It is Student's with the standard error CR2. The degrees of freedom are those of as many equal clusters as these are worth: with them unequal clusters keep their
     coverage, which those of their number lose.
     """
     import numpy as np
@@ -259,15 +271,15 @@ def _cluster_interval(values: Floats, numbers: Floats) -> tuple[float, float]:
     load_package("scipy", "The statistics of a comparison")
     from scipy.stats import t
 
-    count, mean = len(values), float(values.mean())
+    count, mean = values.shape[-1], values.mean(axis=-1, keepdims=True)
     sizes = np.bincount(numbers)
     if len(sizes) < 2:
         return -math.inf, math.inf
     sums = cluster_sums(values - mean, numbers)
-    error = math.sqrt(float((sums**2 / (1 - sizes / count)).sum())) / count
+    error = np.sqrt((sums**2 / (1 - sizes / count)).sum(axis=-1)) / count
     worth = count**2 / float((sizes**2).sum())
     reach = float(t.isf(ALPHA / 2, worth - 1)) * error
-    return mean - reach, mean + reach
+    return mean[..., 0] - reach, mean[..., 0] + reach
 
 
 def score_interval(scores: Sequence[float], clusters: Sequence[Any] | None) -> tuple[float, float]:
@@ -278,7 +290,7 @@ def score_interval(scores: Sequence[float], clusters: Sequence[Any] | None) -> t
     numbers = cluster_numbers(clusters, len(values))
     is_rate = bool(np.isin(values, (0.0, 1.0)).all())
     if numbers is not None and (not is_rate or np.ptp(values)):
-        return _cluster_interval(values, numbers)
+        return cluster_interval(values, numbers)
     if is_rate:
         load_package("statsmodels", "The statistics of a comparison")
         from statsmodels.stats.proportion import proportion_confint
@@ -299,16 +311,17 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in multipletests(p_values, alpha=ALPHA, method="holm")[1]]
 
 
-def prompts_needed(mean: float, variance: float, *, alpha: float = ALPHA) -> int | None:
+def prompts_needed(result: PairedDifference, *, alpha: float = ALPHA) -> int | None:
     """Return how many prompts would distinguish two models.
 
     None is without a difference; else it is (z_{alpha/2} + z_power)^2 * variance / mean^2 (Miller 2024, arXiv
-    2411.00640).
+    2411.00640), or what an exact test needs where all of them favour one model, if that is more.
     """
-    if not mean or not variance:
+    if not result.mean:
         return None
     load_package("scipy", "The statistics of a comparison")
     from scipy.stats import norm
 
     factor = float(norm.isf(alpha / 2) + norm.isf(1 - POWER)) ** 2
-    return math.ceil(factor * variance / mean**2)
+    decided = (result.wins + result.losses) / result.count
+    return math.ceil(max(factor * result.variance / result.mean**2, math.log2(2 / alpha) / decided))

@@ -72,7 +72,7 @@ class MeanScore:
         mean: The mean over prompts.
         interval: Its 95 % interval.
         count: Prompts with a score.
-        is_rate: Whether every score is 0 or 1.
+        is_rate: Whether every score of the metric is 0 or 1.
     """
 
     mean: float
@@ -99,13 +99,21 @@ def average_repeats(rows: Sequence[Mapping[str, Any]], model: str, metric: str) 
     return {index: sum(values) / len(values) for index, values in scores.items()}
 
 
-def mean_score(scores: PromptScores, prompts: Sequence[ComparedPrompt]) -> MeanScore | None:
+def mean_score(
+    scores: PromptScores, prompts: Sequence[ComparedPrompt], *, is_rate: bool, is_bounded: bool
+) -> MeanScore | None:
     """Return a model's mean score, or None without any."""
     if not scores:
         return None
     values = list(scores.values())
-    interval = paired.score_interval(values, _clusters(scores, prompts))
-    return MeanScore(sum(values) / len(values), interval, len(values), all(value in (0.0, 1.0) for value in values))
+    low, high = paired.score_interval(values, _clusters(scores, prompts))
+    interval = (max(0.0, float(low)), min(1.0, float(high))) if is_bounded else (float(low), float(high))
+    return MeanScore(sum(values) / len(values), interval, len(values), is_rate)
+
+
+def are_rates(scores: Mapping[str, PromptScores]) -> bool:
+    """Return whether every score of every model is 0 or 1."""
+    return all(value in (0.0, 1.0) for values in scores.values() for value in values.values())
 
 
 def compare_pairs(
@@ -118,8 +126,7 @@ def compare_pairs(
         differences = {index: scores[a][index] - scores[b][index] for index in shared}
         totals = sum(scores[a][index] for index in shared), sum(scores[b][index] for index in shared)
         outcomes[a, b] = differences, totals
-    rates = {name for name, values in scores.items() if all(value in (0.0, 1.0) for value in values.values())}
-    return _judge_pairs(metric.name, outcomes, prompts, is_bounded=metric.is_bounded, rates=len(rates) == len(scores))
+    return _judge_pairs(metric.name, outcomes, prompts, is_bounded=metric.is_bounded, rates=are_rates(scores))
 
 
 def compare_judged(
@@ -162,7 +169,7 @@ def _judge_pairs(
         verdict: Verdict = "not told apart"
         if p_adjusted <= paired.ALPHA:
             verdict = "better" if result.mean > 0 else "worse"
-        needed = paired.prompts_needed(result.mean, result.variance, alpha=paired.ALPHA / len(tested))
+        needed = paired.prompts_needed(result, alpha=paired.ALPHA / len(tested))
         more = 0 if verdict != "not told apart" else None if needed is None else max(1, needed - result.count)
         start = _describe(a, b, metric, result, outcomes[a, b][1], rates=rates)
         pairs.append(
@@ -205,7 +212,9 @@ def _conclude(a: str, b: str, verdict: Verdict, more: int | None) -> str:
     if verdict != "not told apart":
         better, other = (a, b) if verdict == "better" else (b, a)
         return f"{better} is better than {other}"
-    return verdict if more is None else f"{verdict}; about {_rounded(more)} more prompts would"
+    if more is None:
+        return verdict
+    return f"{verdict}; about {_rounded(more)} more {'prompt' if more == 1 else 'prompts'} would"
 
 
 def _rounded(number: int) -> str:
