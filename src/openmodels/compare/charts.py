@@ -19,7 +19,7 @@ def draw_scores(name: str, means: Mapping[str, MeanScore | None]) -> str:
     """Return mean scores as dots with their 95 % intervals as lines."""
     known = {model: mean for model, mean in means.items() if mean is not None}
     edges = [edge for mean in known.values() for edge in (*mean.interval, mean.mean) if math.isfinite(edge)]
-    axis = _Axis(edges, "percent" if all(mean.is_rate for mean in known.values()) else "plain")
+    axis = _ChartScale(edges, "percent" if all(mean.is_rate for mean in known.values()) else "plain")
 
     def row(model: str, y: float, color: str) -> Iterator[str]:
         if (mean := means[model]) is None:
@@ -34,7 +34,7 @@ def draw_scores(name: str, means: Mapping[str, MeanScore | None]) -> str:
 
 def draw_times(times: Mapping[str, Sequence[float]], title: str) -> str:
     """Return the seconds of each answer as dots, with a line at the median."""
-    axis = _Axis([0.0, *(value for values in times.values() for value in values)], "seconds")
+    axis = _ChartScale([0.0, *(value for values in times.values() for value in values)], "seconds")
 
     def row(model: str, y: float, color: str) -> Iterator[str]:
         values = times[model]
@@ -53,7 +53,7 @@ def draw_times(times: Mapping[str, Sequence[float]], title: str) -> str:
 
 def draw_costs(costs: Mapping[str, float]) -> str:
     """Return the total cost of each model as a bar."""
-    axis = _Axis([0.0, *costs.values()], "dollars")
+    axis = _ChartScale([0.0, *costs.values()], "dollars")
 
     def row(model: str, y: float, color: str) -> Iterator[str]:
         start, end = axis.place(0.0), axis.place(costs[model])
@@ -66,7 +66,7 @@ def draw_costs(costs: Mapping[str, float]) -> str:
     return _draw(list(costs), row, axis, "cost of all answers in US dollars")
 
 
-class _Axis:
+class _ChartScale:
     """The way from values to places, and the ticks with their texts."""
 
     def __init__(self, values: Sequence[float], kind: str) -> None:
@@ -92,7 +92,7 @@ class _Axis:
         )
 
 
-def _draw(models: Sequence[str], row: Callable[[str, float, str], Iterator[str]], axis: _Axis, title: str) -> str:
+def _draw(models: Sequence[str], row: Callable[[str, float, str], Iterator[str]], axis: _ChartScale, title: str) -> str:
     height = _TOP + _ROW * len(models) + _BOTTOM
     bottom = height - _BOTTOM
     label = escape_html(title)

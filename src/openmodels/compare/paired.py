@@ -263,8 +263,8 @@ def bca_interval(values: Floats, resamples: int = RESAMPLES) -> tuple[Any, Any]:
 def cluster_interval(values: Floats, numbers: Floats) -> tuple[Any, Any]:
     """Return the cluster-robust 95 % interval of a mean, along the last axis.
 
-    It is Student's with the standard error CR2. The degrees of freedom are those of as many equal clusters as these are worth: with them unequal clusters keep their
-    coverage, which those of their number lose.
+    It is Student's with the standard error CR2. The degrees of freedom are those of as many equal clusters as these are
+    worth: with them unequal clusters keep their coverage, which those of their number lose.
     """
     import numpy as np
 
