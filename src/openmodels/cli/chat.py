@@ -4,8 +4,8 @@ import difflib
 import json
 import select
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from typing import Any, BinaryIO
 
 import click
@@ -83,7 +83,16 @@ temperature_option = click.option("--temperature", type=float, help="0 is greedy
 
 @click.command()
 @click.argument("prompt", nargs=-1)
-@model_option
+@click.option(
+    "-m",
+    "--model",
+    "references",
+    metavar="REF",
+    multiple=True,
+    default=(DEFAULT_MODEL,),
+    show_default=DEFAULT_MODEL,
+    help="The model to ask; of several, the answers stand side by side.",
+)
 @click.option(
     "--image", "images", multiple=True, metavar="FILE", help="Shown before PROMPT; may be given several times."
 )
@@ -108,7 +117,7 @@ temperature_option = click.option("--temperature", type=float, help="0 is greedy
 def chat(
     *,
     prompt: tuple[str, ...],
-    reference: str,
+    references: tuple[str, ...],
     images: tuple[str, ...],
     system: str | None,
     backend_options: dict[str, str],
@@ -133,25 +142,55 @@ def chat(
         raise click.UsageError("--image goes with a prompt: give PROMPT, or pipe it in.")
     if not is_session:
         question = _question(question)
-    limit = options.pop("max_tokens", None)
-    with open_model(reference, backend_options) as model:
-        # A backend of another package may know no limit.
-        if limit is None and "max_tokens" in model.backend.options:
-            limit = MAX_TOKENS
-        if limit:
-            options["max_tokens"] = limit
+    shown = [Image(image) for image in images]
+    content = [*shown, question] if shown else question
+    if len(references) > 1:
+        _chat_side_by_side(references, content, system, options, backend_options)
+        return
+    with open_model(references[0], backend_options) as model:
+        options = _limited(options, model)
         if question is None:
             ChatSession(model, system=system, options=options, backend_options=backend_options).run()
             return
         messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system is not None else []
-        shown = [Image(image) for image in images]
-        messages.append({"role": "user", "content": [*shown, question] if shown else question})
+        messages.append({"role": "user", "content": content})
         if output.wants_json():
             reply = model.chat(messages, **options)
             output.write_json(reply.model_dump(mode="json") | {"reference": model.reference})
             return
         with model.stream(messages, **options) as stream:
             write_answer(stream)
+
+
+def _limited(options: CallOptions, model: Model) -> CallOptions:
+    """Return the options with the limit of an answer's length: 0 lifts it."""
+    limit = options.get("max_tokens")
+    # A backend of another package may know no limit.
+    if limit is None and "max_tokens" in model.backend.options:
+        limit = MAX_TOKENS
+    rest: CallOptions = {name: value for name, value in options.items() if name != "max_tokens"}  # type: ignore[assignment]
+    return {**rest, "max_tokens": limit} if limit else rest
+
+
+def _chat_side_by_side(
+    references: Sequence[str],
+    content: Any,
+    system: str | None,
+    options: CallOptions,
+    backend_options: Mapping[str, str],
+) -> None:
+    from openmodels.cli.side_by_side import SideBySideChat, options_of_model
+
+    with ExitStack() as stack:
+        models = [
+            stack.enter_context(open_model(name, options_of_model(name, backend_options, references)))
+            for name in references
+        ]
+        session = SideBySideChat(models, system, lambda model: _limited(options, model))
+        if content is None:
+            session.run()
+        elif not session.ask(content):
+            click.get_current_context().exit(1)
 
 
 def _question(prompt: str | None) -> str:

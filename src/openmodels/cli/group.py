@@ -25,6 +25,7 @@ _COMMANDS = {
     "show": "Show what the catalogs know of a model.",
     "tree": "Show what a model was made from, and what was made from it.",
     "choose": "Rank models by quality, price and speed, and say why.",
+    "compare": "Ask models the same prompts, and say which differences are real.",
     "cost": "Show what calls to a model cost at each provider.",
     "fit": "Show whether a model fits in memory.",
     "catalog": "Make and describe the index that is searched.",
@@ -52,6 +53,7 @@ _ALTERNATIVES = {
     **dict.fromkeys(("pick", "rank", "recommend", "select"), "choose"),
     **dict.fromkeys(("family", "lineage"), "tree"),
     **dict.fromkeys(("index", "update"), "catalog update"),
+    **dict.fromkeys(("eval", "evaluate"), "compare"),
     "batch": "map",
     "help": "--help",
 }
