@@ -75,10 +75,10 @@ def compare(
     PROMPTS is JSONL or CSV with the fields "prompt" (or "messages"), "reference", "cluster" and "tags". An option of a
     backend goes to each model that knows it. The exit code is 1 if some answers are missing.
     """
-    given = {name: value for name, value in options.items() if value not in (None, (), {}, False)}
+    chosen = {name: value for name, value in options.items() if value not in (None, (), {}, False)}
     models = [open_model(name, options_of_model(name, backend_options, references)) for name in references]
     try:
-        comparison = compare_models(models, source, metrics=list(metrics) or None, **given)  # type: ignore[arg-type]
+        comparison = compare_models(models, source, metrics=list(metrics) or None, **chosen)
     except KeyboardInterrupt as interrupt:
         partial: Comparison | None = getattr(interrupt, "comparison", None)
         if partial is not None:

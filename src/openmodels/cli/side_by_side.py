@@ -1,4 +1,4 @@
-"""`openmodels chat -m A -m B`: one question, the answers of several models beside each other."""
+"""Several models in one chat: each question, and their answers beside each other."""
 
 import sys
 import threading
