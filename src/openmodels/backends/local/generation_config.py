@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,34 +25,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 FILE = "generation_config.json"
-
-SHARED = frozenset(
-    {"eos_token_id", "do_sample", "temperature", "top_p", "top_k", "repetition_penalty", "stop_strings", "min_p"}
-    | {"max_new_tokens", "max_length", "renormalize_logits"}
+_FIELDS = json.loads((files("openmodels.backends.local") / "generation_fields.json").read_text(encoding="utf-8"))
+SHARED = frozenset(_FIELDS["honoured"]["shared"])  # fields that every engine honours
+TRANSFORMERS, OPENVINO, LLAMACPP, VLLM = (
+    SHARED.union(_FIELDS["honoured"][name]) for name in ("transformers", "openvino", "llamacpp", "vllm")
 )
-"""Fields that every engine honours."""
-TRANSFORMERS = SHARED | frozenset(
-    {"bad_words_ids", "begin_suppress_tokens", "encoder_no_repeat_ngram_size", "encoder_repetition_penalty"}
-    | {"epsilon_cutoff", "eta_cutoff", "exponential_decay_length_penalty", "forced_bos_token_id"}
-    | {"forced_eos_token_id", "min_length", "min_new_tokens", "no_repeat_ngram_size", "remove_invalid_values"}
-    | {"sequence_bias", "suppress_tokens", "top_h", "typical_p", "watermarking_config"}
-)
-"""Fields that the engine on transformers honours."""
-OPENVINO = SHARED | {"min_length", "min_new_tokens", "no_repeat_ngram_size"}
-LLAMACPP = SHARED | {"suppress_tokens", "typical_p"}
-VLLM = SHARED | {"min_length", "min_new_tokens", "suppress_tokens"}
-
-_WITHOUT_EFFECT = frozenset(
-    {"bos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version", "use_cache", "low_memory"}
-    | {"output_attentions", "output_hidden_states", "output_logits", "output_scores", "return_dict_in_generate"}
-    | {"compile_config", "disable_compile", "continuous_batching_config", "prefill_chunk_size"}
-    # How fast it is, not what is written.
-    | {"assistant_confidence_threshold", "assistant_early_exit", "assistant_ensemble_weight", "assistant_lookbehind"}
-    | {"is_assistant", "max_matching_ngram_size", "num_assistant_tokens", "num_assistant_tokens_schedule"}
-    | {"prompt_lookup_num_tokens", "speculation_type", "target_lookbehind", "use_mtp"}
-    # Of a search with beams, which is named itself.
-    | {"diversity_penalty", "early_stopping", "length_penalty", "num_beam_groups"}
-)
+_WITHOUT_EFFECT = frozenset(chain.from_iterable(_FIELDS["without_effect"].values()))
 _NEUTRAL: dict[str, Any] = {"num_beams": 1, "num_return_sequences": 1, "guidance_scale": 1, "typical_p": 1}
 _NEUTRAL |= {"repetition_penalty": 1, "encoder_repetition_penalty": 1, "top_h": 1, "top_p": 1, "temperature": 1}
 _TOKENS = frozenset({"forced_bos_token_id", "forced_eos_token_id"})  # fields in which 0 is a token

@@ -5,8 +5,10 @@ files of another kind load as a language model without an error and generate non
 before the weights are read, whichever engine reads them. Nothing here imports torch or transformers.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,43 +32,12 @@ _ENCODES = (
 )
 """Endings of classes whose encoder computes vectors of tokens."""
 
-_SEQ2SEQ = frozenset(
-    """
-    bart bigbird_pegasus blenderbot blenderbot-small encoder-decoder florence2 fsmt led longt5 m2m_100 marian
-    mbart mt5 mvp nllb-moe pegasus pegasus_x pix2struct plbart pp_formulanet prophetnet seamless_m4t
-    seamless_m4t_v2 switch_transformers t5 t5gemma t5gemma2 udop umt5 vision-encoder-decoder
-    """.split()  # noqa: SIM905 - forty lines otherwise
-)
-"""Model types that read with an encoder and write with a decoder, for configs that do not say so themselves."""
-_SPEECH = frozenset(
-    """
-    audioflamingo3 bark canary clap cohere_asr csm dia encodec fastspeech2_conformer fun_asr_nano glmasr
-    granite_speech granite_speech_plus hubert kyutai_speech_to_text mimi moonshine moonshine_streaming moshi
-    moss_transcribe_diarize musicflamingo musicgen musicgen_melody nemo_speechlm omniasr parakeet_ctc
-    pop2piano qwen2_audio qwen3_asr sew sew-d speech-encoder-decoder speech_to_text speecht5 unispeech univnet
-    vibevoice vibevoice_asr vits voxtral voxtral_realtime wav2vec2 wav2vec2-bert wav2vec2-conformer wavlm
-    whisper
-    """.split()  # noqa: SIM905 - forty lines otherwise
-)
-"""Model types that take or make audio."""
+_TYPES = json.loads((files("openmodels.backends.local.weights") / "model_types.json").read_text(encoding="utf-8"))
+_SPEECH = frozenset(_TYPES["speech"])  # model types that take or make audio
 _AUDIO_CLASSES = ("ForCTC", "ForSpeechSeq2Seq", "ForSpeechToText", "ForTextToSpeech", "ForRNNT", "ForTDT", "XVector")
 _AUDIO_KEYS = frozenset({"audio_config", "num_mel_bins", "sampling_rate", "feat_extract_norm"})
 _IMAGE_KEYS = frozenset({"vision_config", "image_size", "patch_size", "num_channels"})
 
-_GGUF_EMBEDS = frozenset(
-    """
-    bert modern-bert nomic-bert nomic-bert-moe neo-bert jina-bert-v2 jina-bert-v3 eurobert gemma-embedding
-    llama-embed t5encoder
-    """.split()  # noqa: SIM905 - forty lines otherwise
-)
-_GGUF_OTHERS = {
-    "t5": "an encoder-decoder",
-    **dict.fromkeys(("dream", "llada", "llada-moe", "rnd1"), "a model that does not generate token by token"),
-    **dict.fromkeys(("aura", "chroma", "cosmos", "flux", "hidream", "lumina2", "pixart"), "a model that makes images"),
-    **dict.fromkeys(("qwen_image", "sd1", "sd3", "sdxl"), "a model that makes images"),
-    **dict.fromkeys(("hyvid", "ltxv", "wan"), "a model that makes video"),
-    **dict.fromkeys(("wavtokenizer-dec", "whisper"), "a model for audio"),
-}
 _RANK_POOLING = 4  # llama.cpp's LLAMA_POOLING_TYPE_RANK
 
 _CHOOSE_OTHER = "Choose a model that generates text (…ForCausalLM)"
@@ -113,7 +84,7 @@ def classify_config(config: Mapping[str, Any], *, sentence_transformers: bool = 
         return _make_other("a model for audio", name)
     # The decoder alone of an encoder-decoder generates as any other, and its encoder alone embeds.
     is_part = name.endswith(("ForCausalLM", "EncoderModel"))
-    if not is_part and (config.get("is_encoder_decoder") is True or model_type in _SEQ2SEQ):
+    if not is_part and (config.get("is_encoder_decoder") is True or model_type in _TYPES["seq2seq"]):
         return _make_other("an encoder-decoder", name)
     if not names:
         return DetectedTask(None)
@@ -180,11 +151,11 @@ def classify_gguf(header: "GgufHeader") -> DetectedTask:
     pools = type(pooling) is int and pooling > 0
     if pools and pooling == _RANK_POOLING:
         return DetectedTask("other", f"a cross-encoder ({name})", f"{use}, and use `rerank`.")
-    if pools or architecture in _GGUF_EMBEDS:
+    if pools or architecture in _TYPES["gguf_embeds"]:
         return DetectedTask("other", f"an embedding model ({name})", f"{use}, and use `embed`.")
     if header.metadata.get(f"{architecture}.attention.causal") is False:
         return _make_other("a model that does not generate token by token", name)
-    if what := _GGUF_OTHERS.get(architecture or ""):
+    if what := next((what for what, others in _TYPES["gguf_others"].items() if architecture in others), None):
         return _make_other(what, name)
     return DetectedTask("generate" if architecture else None, f"a language model ({name})")
 
