@@ -31,8 +31,6 @@ OpenModelsError
     └── OutOfMemory          memory ran out while loading or running
 """
 
-from __future__ import annotations
-
 import os
 import traceback
 from contextlib import ContextDecorator
@@ -63,7 +61,7 @@ class OpenModelsError(Exception):
 
     default_retryable: ClassVar[bool] = False
     refusal: str = ""
-    trace: tuple[Attempt, ...] = ()
+    trace: "tuple[Attempt, ...]" = ()
 
     def __init__(
         self,
@@ -75,7 +73,7 @@ class OpenModelsError(Exception):
         request_id: str | None = None,
         retryable: bool | None = None,
         retry_after: float | None = None,
-        partial: Reply | None = None,
+        partial: "Reply | None" = None,
     ) -> None:
         super().__init__(cause)
         self.cause = cause
@@ -211,7 +209,7 @@ class OutputInvalid(OpenModelsError):
         self,
         cause: str,
         *,
-        reply: Reply,
+        reply: "Reply",
         errors: tuple[str, ...] = (),
         reference: str | None = None,
         next_step: str | None = None,

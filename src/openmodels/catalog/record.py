@@ -3,8 +3,6 @@
 Unknown is None, never 0, False or a guess; an empty tuple means "known to be none".
 """
 
-from __future__ import annotations
-
 from collections.abc import ItemsView, Mapping
 from datetime import UTC, date, datetime
 from functools import lru_cache

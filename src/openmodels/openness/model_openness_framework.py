@@ -9,9 +9,11 @@ of the whole distribution stand for its parts; code and data are under their own
 elsewhere has a license of its own, which the evidence does not hold: it is unknown, not missing.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Self
 
 from openmodels.hub.model_names import split_repo_id
@@ -36,25 +38,8 @@ class Component:
     required: bool = True  # whether that class needs it at all
 
 
-COMPONENTS = (
-    Component("Model architecture", CODE, 3),
-    Component("Model parameters (Final)", DATA, 3),
-    Component("Model card", DOCUMENT, 3),
-    Component("Data card", DOCUMENT, 3),
-    Component("Technical report", DOCUMENT, 3),
-    Component("Evaluation results", DOCUMENT, 3),
-    Component("Training code", CODE, 2),
-    Component("Inference code", CODE, 2),
-    Component("Evaluation code", CODE, 2),
-    Component("Evaluation data", DATA, 2),
-    Component("Datasets", DATA, 1),
-    Component("Model parameters (Intermediate)", DATA, 1),
-    Component("Data preprocessing code", CODE, 1),
-    Component("Research paper", DOCUMENT, 1),
-    Component("Supporting libraries and tools", CODE, 2, required=False),
-    Component("Sample model outputs", DOCUMENT, 3, required=False),
-    Component("Model metadata", DATA, 1, required=False),
-)
+_TABLE = json.loads((files("openmodels.openness") / "data" / "mof_components.json").read_text(encoding="utf-8"))
+COMPONENTS = tuple(Component(**row) for row in _TABLE["components"])
 _TYPES = {component.name: component.type for component in COMPONENTS}
 REPORT, PAPER = "Technical report", "Research paper"
 ANY_OPEN = "CC0-1.0"  # stands for whatever open license a component may have, where a best case is asked for

@@ -4,8 +4,6 @@ Sources are the front matter, the license files, sentences of the card, and the 
 terms bind more than the model's own. The strictest license counts.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,11 +31,11 @@ class StatedLicense:
     source: str  # "front matter", "file NAME", "card text" or "base model NAME"
     license: LicenseTerms
     proof: Proof
-    base: Ancestor | None = None  # the base model that states it, or None for the model itself
+    base: "Ancestor | None" = None  # the base model that states it, or None for the model itself
     detail: str = ""  # what a text is beside a known license: "7 words beyond MIT: “…”"
 
 
-def find_stated_licenses(model: ModelEvidence, bases: Iterable[Ancestor]) -> Iterator[StatedLicense]:
+def find_stated_licenses(model: ModelEvidence, bases: "Iterable[Ancestor]") -> Iterator[StatedLicense]:
     """Yield each license that is stated for the weights, the model's own first."""
     yield from _own_licenses(model)
     declared = model.declared_license
@@ -147,7 +145,7 @@ def find_conflicts(
 
 
 def _base_conflict(
-    model: ModelEvidence, declared: LicenseTerms, stated: StatedLicense, base: Ancestor
+    model: ModelEvidence, declared: LicenseTerms, stated: StatedLicense, base: "Ancestor"
 ) -> LicenseConflict:
     terms = stated.license
     demands = ", ".join(terms.restrictions) or "terms of its own"

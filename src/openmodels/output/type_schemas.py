@@ -123,9 +123,7 @@ class ArgumentSchemaGenerator(GenerateJsonSchema):
         """Return a list; what it repeats counts once in the set."""
         return _allow_repeats(super().set_schema(schema))
 
-    def frozenset_schema(self, schema: Any) -> JsonSchemaValue:
-        """Return a list; what it repeats counts once in the set."""
-        return _allow_repeats(super().frozenset_schema(schema))
+    frozenset_schema = set_schema
 
     def dict_schema(self, schema: Any) -> JsonSchemaValue:
         """Return an object whose names have the keys' type; numbers are text."""

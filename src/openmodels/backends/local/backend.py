@@ -1,7 +1,5 @@
 """`local:`: open weights run on this machine, by one of several engines."""
 
-from __future__ import annotations
-
 import asyncio
 import queue
 import weakref
@@ -392,7 +390,7 @@ class LocalBackend(Backend):
         weakref.finalize(self, engine.close, 0.0)
         return engine
 
-    def _open_encoders(self, _: float | None) -> EncoderService:
+    def _open_encoders(self, _: float | None) -> "EncoderService":
         with garbage_collection_paused():
             torch_setup.import_torch()
             from openmodels.backends.local.encoders.service import EncoderService

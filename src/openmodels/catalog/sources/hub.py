@@ -1,7 +1,5 @@
 """The Hugging Face Hub as a catalog, with the prices of its providers."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -113,7 +111,7 @@ class HubCatalog(Catalog):
         listed = self.router.list_providers()
         return {name.lower(): hub_records.offers_of(providers, today()) for name, providers in listed.items()}
 
-    def fill(self, listing: Listing) -> None:
+    def fill(self, listing: "Listing") -> None:
         """Put models and their prices into the index; after a short time, what changed.
 
         The most downloaded come first, from where an interrupted listing of the same kind stopped.
@@ -136,7 +134,7 @@ class HubCatalog(Catalog):
         for page in islice(self.pages(sort="trendingScore"), _TRENDING_PAGES):
             listing.put(_with_offers([record for record in page.records if record.trending], offers))
 
-    def _fill_by_downloads(self, listing: Listing, offers: dict[str, tuple[Offer, ...]]) -> None:
+    def _fill_by_downloads(self, listing: "Listing", offers: dict[str, tuple[Offer, ...]]) -> None:
         kind = "all" if listing.top is None else "top"
         start = listing.note("next") if listing.note("kind") == kind else None
         if start is None:
@@ -193,7 +191,7 @@ class HubCatalog(Catalog):
                 self.skipped.append(str(error).splitlines()[0][:200])
 
 
-def _last_listing(listing: Listing) -> date | None:
+def _last_listing(listing: "Listing") -> date | None:
     """Return the day of the last listing, or None where all must be listed again."""
     complete, latest = fields.day(listing.note("whole")), fields.day(listing.note("as_of"))
     is_due = listing.note("next") or complete is None or today() - complete > _STALE

@@ -1,7 +1,5 @@
 """A running sequence: a request from its prompt to its last token."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.local import constraint
@@ -27,7 +25,7 @@ class RunningSequence:
     """
 
     def __init__(
-        self, queued: QueuedRequest, request: ChatRequest, loaded: LoadedModel, *, repetition_stop: bool = True
+        self, queued: QueuedRequest, request: ChatRequest, loaded: "LoadedModel", *, repetition_stop: bool = True
     ) -> None:
         self.queued, config = queued, loaded.prompt_config
         prepared = prepare_request(request, config, processor=loaded.processor, dtype=loaded.dtype)
@@ -83,7 +81,7 @@ class RunningSequence:
         """Tokens that are not computed: the prompt's rest, then what was accepted last."""
         return self.tokens[self.computed if self.slot is None else self.slot.length :]
 
-    def choose(self, scores: torch.Tensor, likeliest: int, largest: float) -> None:
+    def choose(self, scores: "torch.Tensor", likeliest: int, largest: float) -> None:
         """Choose the next token by its scores, shape (vocabulary,), and accept it."""
         check_finite(largest)
         token = likeliest
@@ -93,7 +91,7 @@ class RunningSequence:
             token = self.sampler.sample(scores)
         self.accept(token, scores)
 
-    def accept(self, token: int, scores: torch.Tensor | None = None) -> None:
+    def accept(self, token: int, scores: "torch.Tensor | None" = None) -> None:
         """Append the next token, and those that must follow it, for `emit` to give out."""
         forced_before, self._forced_first = self._forced_first, []
         forced_after: list[int] = []
