@@ -128,12 +128,7 @@ def build_chat(
 def build_embed(
     backend: Backend, texts: Any, options: EmbedOptions, defaults: CallDefaults
 ) -> tuple[EmbedRequest, int]:
-    """Return the request of `embed`, and how often a failed call is tried again.
-
-    Raises:
-        InvalidRequest: An argument is wrong.
-        UnsupportedFeature: The backend has no embeddings.
-    """
+    """Return the request of `embed` and its retries; raises as `build_chat` does."""
     fields, retries = _split_options(backend, "embed", options, EmbedOptions, defaults)
     texts = _check_list((texts,) if isinstance(texts, str) else texts, "texts")
     return _validate(EmbedRequest, texts=texts, **fields), retries
@@ -142,12 +137,7 @@ def build_embed(
 def build_rerank(
     backend: Backend, query: Any, documents: Any, options: RerankOptions, defaults: CallDefaults
 ) -> tuple[RerankRequest, int]:
-    """Return the request of `rerank`, and how often a failed call is tried again.
-
-    Raises:
-        InvalidRequest: An argument is wrong.
-        UnsupportedFeature: The backend has no rankings.
-    """
+    """Return the request of `rerank` and its retries; raises as `build_chat` does."""
     fields, retries = _split_options(backend, "rerank", options, RerankOptions, defaults)
     return _validate(RerankRequest, query=query, documents=_check_list(documents, "documents"), **fields), retries
 
@@ -155,12 +145,7 @@ def build_rerank(
 def build_score(
     backend: Backend, prompt: Any, continuations: Any, options: ScoreOptions, defaults: CallDefaults
 ) -> tuple[ScoreRequest, int]:
-    """Return the request of `score`, and how often a failed call is tried again.
-
-    Raises:
-        InvalidRequest: An argument is wrong.
-        UnsupportedFeature: The backend cannot score.
-    """
+    """Return the request of `score` and its retries; raises as `build_chat` does."""
     fields, retries = _split_options(backend, "score", options, ScoreOptions, defaults)
     fields |= {"prompt": prompt} if isinstance(prompt, str) else {"messages": _list_messages(prompt)}
     if "messages" in fields and not fields["messages"]:
@@ -174,12 +159,7 @@ def build_score(
 def build_decide(
     backend: Backend, state: Any, questions: Any, options: ScoreOptions, defaults: CallDefaults
 ) -> tuple[DecideRequest, int]:
-    """Return the request of `decide`, and how often a failed call is tried again.
-
-    Raises:
-        InvalidRequest: An argument is wrong.
-        UnsupportedFeature: The backend cannot decide.
-    """
+    """Return the request of `decide` and its retries; raises as `build_chat` does."""
     fields, retries = _split_options(backend, "decide", options, ScoreOptions, defaults)
     return _validate(DecideRequest, state=state, questions=questions, **fields), retries
 

@@ -150,7 +150,7 @@ class HfBackend(ServerBackend):
         if key is None and self._id is not None:
             raise errors.NotConfigured(
                 "There is no token of Hugging Face, and the router answers nobody without one.",
-                next_step=f"Create one ({TOKENS_PAGE}) and set HF_TOKEN, run `hf auth login`, or pass api_key=.",
+                next_step=f"Create one ({_TOKENS_PAGE}) and set HF_TOKEN, run `hf auth login`, or pass api_key=.",
             )
         return {} if key is None else {"Authorization": f"Bearer {key.reveal()}"}
 
@@ -251,46 +251,22 @@ def _parse_routable(rest: str) -> model_reference.HubId:
     return hub_id
 
 
-TOKENS_PAGE = "https://huggingface.co/settings/tokens"  # where tokens are created
-
+_TOKENS_PAGE = "https://huggingface.co/settings/tokens"  # where tokens are created
+_ACCEPT = "Accept the model's terms on its page, with the account whose token is used."
+_PERMIT = f"Give the token the permission 'Make calls to Inference Providers' at {_TOKENS_PAGE}."
+_BUY = "Buy credit, free accounts have none: https://huggingface.co/settings/billing; or name who pays: bill_to=."
 _WHO_SERVES = "Check the name; om.providers('org/model') lists who serves it."
 _ENABLE = "om.providers('org/model') lists who serves it; https://huggingface.co/settings/inference-providers who may."
 
-_Rule = tuple[type[errors.OpenModelsError], frozenset[int | None], str, str]
-_RULES: tuple[_Rule, ...] = (
-    (
-        errors.GatedModel,
-        frozenset({401, 403}),
-        r"cannot access this model|access to model .{0,200} is restricted",
-        "Accept the model's terms on its page, with the account whose token is used.",
-    ),
-    (
-        errors.AccessDenied,
-        frozenset({403}),
-        r"sufficient permissions",
-        f"Give the token the permission 'Make calls to Inference Providers' at {TOKENS_PAGE}.",
-    ),
-    (
-        errors.AuthenticationFailed,
-        frozenset({401}),
-        "",
-        f"Check HF_TOKEN, `hf auth whoami` or api_key=; tokens: {TOKENS_PAGE}.",
-    ),
-    (
-        errors.QuotaExceeded,
-        frozenset({402}),
-        "",
-        "Buy credit, free accounts have none: https://huggingface.co/settings/billing; or name who pays: bill_to=.",
-    ),
-    (
-        errors.ModelNotFound,
-        frozenset({400, 404, 422}),
-        r"model_not_supported|not supported by (any )?provider",
-        _ENABLE,
-    ),
-    (errors.ModelNotFound, frozenset({400, 404}), r"model.{0,200}(does not exist|not found)", _WHO_SERVES),
+_RULES: tuple[tuple[type[errors.OpenModelsError], tuple[int, ...], str, str], ...] = (
+    (errors.GatedModel, (401, 403), r"cannot access this model|access to model .{0,200} is restricted", _ACCEPT),
+    (errors.AccessDenied, (403,), r"sufficient permissions", _PERMIT),
+    (errors.AuthenticationFailed, (401,), "", f"Check HF_TOKEN, `hf auth whoami` or api_key=; tokens: {_TOKENS_PAGE}."),
+    (errors.QuotaExceeded, (402,), "", _BUY),
+    (errors.ModelNotFound, (400, 404, 422), r"model_not_supported|not supported by (any )?provider", _ENABLE),
+    (errors.ModelNotFound, (400, 404), r"model.{0,200}(does not exist|not found)", _WHO_SERVES),
     # What a text-generation server answers when the model behind it fails.
-    (errors.ServerFailed, frozenset({424}), "", "Ask again, or choose another provider."),
+    (errors.ServerFailed, (424,), "", "Ask again, or choose another provider."),
 )
 """Class, statuses, pattern of code and message, next step; the first that fits counts."""
 
