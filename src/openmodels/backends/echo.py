@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
+from contextlib import aclosing, closing
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -28,6 +29,9 @@ from openmodels.types.request import ChatRequest
 
 Step = str | Delta | BaseException | float
 """What a script is made of: text or a delta to give, an error to raise, seconds to wait."""
+
+
+_KEPT = 1000  # requests that are kept; a server would keep all prompts for ever
 
 
 class EchoBackend(Backend):
@@ -49,7 +53,7 @@ class EchoBackend(Backend):
             raise InvalidRequest("script: give a non-empty list, one item a call.")
         super().__init__(rest)
         self.script = script
-        self.requests: list[ChatRequest] = []  # every request received, oldest first
+        self.requests: list[ChatRequest] = []  # the last thousand requests received, oldest first
         self.closed = 0  # how many answers were closed before their end
         self._turn = 0
         self._lock = threading.Lock()
@@ -59,10 +63,25 @@ class EchoBackend(Backend):
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the echo or the next item of the script, whose exceptions are raised."""
+        yield from self._answer(request)
+
+    async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        """Yield what `run` does; without a script nothing waits, so no thread is needed."""
+        if self.script is not None:
+            async with aclosing(super().arun(request)) as scripted:
+                async for delta in scripted:
+                    yield delta
+            return
+        with closing(self._answer(request)) as deltas:
+            for delta in deltas:
+                yield delta
+
+    def _answer(self, request: ChatRequest) -> Generator[Delta, None, None]:
         answers = request.n or 1
         with self._lock:
             turn, self._turn = self._turn, self._turn + answers
             self.requests.append(request)
+            del self.requests[:-_KEPT]
         total = 0
         try:
             for index in range(answers):
