@@ -197,7 +197,7 @@ def describe_memory(memory: int, *, is_here: bool) -> str:
     return (
         f"what fits in {memory / 10**9:.3g} GB of {place} has weights of {bits // 8} bytes a parameter, fewer where "
         f"its name or tags say so, beside {process:.2g} GB of a process; the cache of a context is not known here: "
-        "om.fit counts it"
+        "om.fit counts it; models of an unknown size are left out"
     )
 
 
