@@ -116,6 +116,14 @@ class TestFigures:
         assert not om.fit(folder, context=1001, device=fit.device).fits
         assert om.fit(folder, device="cuda:1MB").max_context == 0
 
+    def test_windows_keep_the_tokens_of_a_step_beside_them(self, tmp_path):
+        config = {"model_type": "mistral", "sliding_window": 64}
+        slides = write(tmp_path / "slides", files(config))
+        name = "tokens of a step beside the windows"
+        assert om.fit(slides, context=100, device="cuda:1GB").overhead[name] == 2 * 100 * TOKEN * 2
+        assert om.fit(slides, context=2000, device="cuda:1GB").overhead[name] == 2 * 512 * TOKEN * 2
+        assert name not in om.fit(slides, context=64, device="cuda:1GB").overhead
+
     def test_auto_is_no_dtype(self, folder):
         assert om.fit(folder, device="cuda:1GB", dtype="auto") == om.fit(folder, device="cuda:1GB")
 

@@ -14,12 +14,12 @@ from openmodels.choose.fit_device import Device
 from openmodels.choose.fit_files import ModelFiles
 from openmodels.choose.fit_report import gigabytes
 
-BFLOAT16_RUNTIME = 35 * 10**6
+BFLOAT16_RUNTIME = 25 * 10**6
 """Bytes more of the kernels that oneDNN compiles for bfloat16."""
 _CPU_NUMBER = 9
 """Bytes that a number of the activations takes on a CPU in either dtype: work space is in float32, held twice."""
-_RECURRENT_FACTOR = 2
-"""How many times as much the activations take with recurrent layers, which compute parts of a prompt in float32."""
+_RECURRENT_NUMBER = 20
+"""The same with recurrent layers, which compute parts of a prompt at once."""
 CHUNK = 512
 """Tokens of prompts in one step of the engine on transformers, and in one of llama.cpp."""
 _PACKED = ("llama", "mistral", "qwen2")
@@ -83,12 +83,16 @@ class Overhead:
             parts["tokenizer and kernels"] = self._runtime()
         parts["prefill activations"] = tokens * (6 * self._hidden + 3 * self._inner) * self._number_bytes()
         if self._latent_heads:
-            parts["keys, values and scores made from latents"] = self._latent_work(min(CHUNK, context), context)
+            parts["keys, values and scores made from latents"] = self._latent_work(tokens, context, batch)
         parts["logits"] = batch * self._vocabulary * 4
         if self._head:
             parts["output matrix beside the token table"] = self._head
         layers = self._layout.layers if self._layout else ()
         cache = self._layout.count_bytes(context, batch, self._width) if self._layout else 0
+        if not self._is_gguf and (sliding := [layer for layer in layers if layer.window and layer.window < context]):
+            # A window is a view of what was computed last, which stays whole until the next is joined.
+            newest = tokens * sum(layer.per_token for layer in sliding) * self._width
+            parts["tokens of a step beside the windows"] = 2 * newest
         if self._repeats > 1:
             parts["keys and values repeated for each query head"] = (self._repeats - 1) * cache
         if batch > 1 and not self._is_gguf and layers and all(layer.kind == "full" for layer in layers):
@@ -102,9 +106,13 @@ class Overhead:
             parts["experts of the file beside the joined ones"] = self._experts
         return parts
 
-    def _latent_work(self, tokens: int, context: int) -> int:
-        """Return the bytes of one layer's attention over latents, for one sequence."""
-        return self._latent_heads * context * (self._latent_sizes + 2 * tokens) * self._width
+    def _latent_work(self, tokens: int, context: int, batch: int) -> int:
+        """Return the bytes of one layer's attention over latents."""
+        # On a CPU, matrices in half precision are converted, and scores exist before and after the softmax.
+        on_cpu = self._device.kind == "cpu"
+        number = _CPU_NUMBER * 4 // self._width if on_cpu else self._width
+        score = (2 if on_cpu else 1) * self._width
+        return self._latent_heads * context * (batch * self._latent_sizes * number + 2 * tokens * score)
 
     def _libraries(self) -> int:
         return count_libraries(self._device.kind, is_gguf=self._is_gguf)
@@ -117,7 +125,7 @@ class Overhead:
         if self._is_gguf or self._device.kind != "cpu":
             return self._width
         has_states = self._layout is not None and any(layer.state32 for layer in self._layout.layers)
-        return _CPU_NUMBER * (_RECURRENT_FACTOR if has_states else 1)
+        return _RECURRENT_NUMBER if has_states else _CPU_NUMBER
 
     def _describe(self) -> list[str]:
         engine = "llama.cpp" if self._is_gguf else "the engine on transformers"
