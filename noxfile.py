@@ -27,8 +27,6 @@ TEST = nox.project.dependency_groups(PYPROJECT, "test")
 PEERS = nox.project.dependency_groups(PYPROJECT, "peers")
 # In the same call as the package: pip must not see torch's range before its exact pin.
 TORCH = nox.project.dependency_groups(PYPROJECT, "torch")
-# Their tests neither load weights nor measure time, so that two of them may run at once.
-SIDE_BY_SIDE = ("catalog", "hub", "licenses", "openai_wire", "openness", "output", "types")
 
 
 QUESTION, ANSWER = "What is the capital of France?", "Paris"
@@ -48,7 +46,8 @@ def install(session: nox.Session, *packages: str) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """Ask the default model a question, on this machine, without account or key; a wrong answer is a failure."""
-    install(session, "-e", ".[local]", *TORCH)
+    # Python compiles by itself what it imports, a small part of what is installed.
+    install(session, "--no-compile", "-e", ".[local]", *TORCH)
     if session.posargs:
         session.run("openmodels", "chat", *session.posargs)
         return
@@ -69,9 +68,8 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    folders = [f"tests/{name}" for name in SIDE_BY_SIDE]
-    session.run("pytest", "--numprocesses=auto", "--dist=loadfile", *folders)
-    session.run("pytest", *(f"--ignore={folder}" for folder in folders))
+    # In the order of the files, which begins with the slowest: the workers then end at about the same time.
+    session.run("pytest", "--numprocesses=auto", "--dist=loadscope", "--no-loadscope-reorder")
 
 
 @nox.session(python=nox.project.python_versions(PYPROJECT))
@@ -123,7 +121,8 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of the package, and those that a user of it sees, with two checkers."""
-    install(session, "-e", ".[all]", *TORCH, *TEST, *nox.project.dependency_groups(PYPROJECT, "types"))
+    # The checkers read what is installed and run none of it.
+    install(session, "--no-compile", "-e", ".[all]", *TORCH, *TEST, *nox.project.dependency_groups(PYPROJECT, "types"))
     session.run("mypy")
     session.run("mypy", "tests/typing")
     session.run("pyright")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,12 +21,20 @@ from openmodels.backends import registry
 from toy_backend import ToyBackend
 
 # A slow example is no failure: this may be a busy machine.
-hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("house")
 
 # A shell starts background jobs with Ctrl-C ignored, and the processes that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Each of several workers keeps to its share of the processors, and so do the threads and servers that it starts.
+# The number of threads that engines take by themselves is then right for what is left to them: two times two threads
+# that wait for each other on two processors are several times slower than one and one.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and sys.platform == "linux":
+    number, count = int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    processors = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, processors[number % count :: count] or processors)
 
 
 _proved: dict[str, set[str]] = {}

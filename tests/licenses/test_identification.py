@@ -101,12 +101,13 @@ RESTRICTIVE = [name for name, expected in EXPECTED.items() if find(expected).res
 @pytest.mark.parametrize("name", RESTRICTIVE)
 def test_altering_a_restrictive_text_never_makes_it_open(name, license_texts):
     text, chance = license_texts[name], random.Random(name)
+    assert not identify("MIT License\n\n" + text).license.open, name
     for _ in range(15):
         cut = chance.randrange(1, len(text))
         parts, lines = text.split("\n\n"), text.split("\n")
         chance.shuffle(parts)
         chance.shuffle(lines)
-        for altered in (text[:cut], text[cut:], "\n\n".join(parts), "\n".join(lines), "MIT License\n\n" + text):
+        for altered in (text[:cut], text[cut:], "\n\n".join(parts), "\n".join(lines)):
             assert not identify(altered).license.open, (name, cut)
 
 

@@ -4,6 +4,7 @@ python llamacpp.py MODEL.gguf [ANSWERS [CHAT_TEMPLATE]]
 python llamacpp.py MODEL.gguf rank
 """
 
+import os
 import sys
 
 import xllamacpp
@@ -22,7 +23,9 @@ if __name__ == "__main__":
     # By default, one answer at a time, and no reuse of an earlier prompt: the same request gives the same text.
     params.n_parallel = answers
     params.cache_prompt = False
-    params.cpuparams.n_threads = 2
+    # More threads than processors wait for each other in every step.
+    affinity = getattr(os, "sched_getaffinity", lambda _: (0, 1))
+    params.cpuparams.n_threads = min(2, len(affinity(0)))
     params.endpoint_slots = True
     params.embedding = True
     pooling = xllamacpp.llama_pooling_type
