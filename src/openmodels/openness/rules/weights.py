@@ -54,7 +54,8 @@ def weights(context: ModelContext) -> Judgement:
 
 def _find_lack(model: ModelEvidence, files: list[str], proofs: tuple[Proof, ...]) -> Judgement | None:
     """Return why what can be downloaded is not the whole model, or None."""
-    sizes = [file.size for file in model.page.files if file.name in files]
+    names = set(files)
+    sizes = [file.size for file in model.page.files if file.name in names]
     if sizes and sum(_SMALLEST if size is None else size for size in sizes) < _SMALLEST:
         reason = "The files of parameters are placeholders: they hold next to nothing."
         return Judgement(CLOSED, reason, "weights.placeholder", 0.85, proofs)
@@ -86,13 +87,17 @@ def _weight_proofs(model: ModelEvidence, files: list[str]) -> tuple[Proof, ...]:
 
 def _missing_shard(files: list[str]) -> str:
     """Return the name of a shard that is missing from the list, or ""."""
+    names, series = set(files), set()
     for name in files:
         if match := _SHARD.search(name):
-            width, count, suffix = len(match[1]), min(int(match[2]), _MAX_SHARDS), name[match.end() :]
+            start, width, total, suffix = name[: match.start()], len(match[1]), match[2], name[match.end() :]
+            if (start, width, total, suffix) in series:
+                continue
+            series.add((start, width, total, suffix))
             shards = [
-                f"{name[: match.start()]}-{number:0{width}d}-of-{match[2]}.{suffix}" for number in range(count + 1)
+                f"{start}-{number:0{width}d}-of-{total}.{suffix}" for number in range(min(int(total), _MAX_SHARDS) + 1)
             ]
-            missing = next((shard for shard in shards[1:] if shard not in files), "")
-            if missing and shards[0] not in files:
+            missing = next((shard for shard in shards[1:] if shard not in names), "")
+            if missing and shards[0] not in names:
                 return missing
     return ""
