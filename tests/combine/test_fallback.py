@@ -350,23 +350,84 @@ def test_corrections_keep_the_trace_of_all_rounds():
     assert len(model.chat("hi", schema=bool, retries=1).trace) == 2
 
 
-def test_ten_thousand_calls_lose_no_answer():
-    """Three members that fail at 30 %, seeded: what one of them can give is given, within the bounds."""
-    draws = np.random.default_rng(11).random((3, 200)) < 0.3
-    turns = [[[DOWN] if fails else "yes" for fails in row] for row in draws]
-    models = [scripted(str(number), *row, timeout=None) for number, row in enumerate(turns)]
-    model = om.fallback(models, cool_down=0)
-    answered = lost = 0
-    for _ in range(2_000):
-        start = time.monotonic()
-        try:
-            reply = model.chat("hi", timeout=1)
-        except om.AllModelsFailed as error:
-            lost += 1
-            assert len(error.trace) == 3
+class Flaky(Backend):
+    """Answers at once or fails, as drawn for each prompt: before its first token, or in the middle."""
+
+    name = "flaky"
+    errors = (
+        DOWN,
+        om.RateLimited("x"),
+        om.ConnectionFailed("x"),
+        om.AuthenticationFailed("x"),
+        om.InvalidResponse("x"),
+    )
+
+    def __init__(self, rest, fails):
+        super().__init__(rest)
+        self.fails = fails
+        self.count = 0
+
+    def run(self, request):
+        self.count += 1
+        number = int(request.messages[-1].text)
+        error = type(self.errors[number % 5])("It fails.") if self.fails[number] else None
+        if error and number % 2:
+            raise error
+        yield om.Delta(text="half ")
+        if error:
+            raise error
+        yield om.Delta(text=self.rest, finish_reason="stop", usage=om.Usage(input_tokens=1, output_tokens=2))
+
+    async def arun(self, request):
+        for delta in self.run(request):
+            await asyncio.sleep(0)
+            yield delta
+
+
+class TestTenThousandCalls:
+    CALLS = 10_000
+
+    @pytest.fixture
+    def model(self):
+        draws = np.random.default_rng(11).random((3, self.CALLS)) < 0.3
+        members = [Flaky(name, row) for name, row in zip("abc", draws, strict=True)]
+        models = [om.Model(member, max_retries=0, timeout=None) for member in members]
+        model = om.fallback([models[0], om.fallback(models[1:])], max_attempts=3, cool_down=0.001)
+        model.lost = set(np.flatnonzero(draws.all(axis=0)))
+        return model
+
+    def check(self, model, number, outcome, seconds):
+        """An answer is lost only where every member fails; attempts and time are bounded."""
+        assert seconds < 11
+        trace = outcome.trace
+        assert 1 <= len(trace) <= 3
+        assert len({attempt.model for attempt in trace}) == len(trace)
+        if number in model.lost:
+            assert isinstance(outcome, om.AllModelsFailed)
+            assert len(outcome.errors) == len(trace) == 3
         else:
-            answered += reply.text == "yes"
-            assert len(reply.trace) <= 3
-        assert time.monotonic() - start < 2
-    assert answered + lost == 2_000
-    assert 0 < lost < 150  # 0.3 ** 3 of the calls find all three failing
+            assert outcome.text == f"half {trace[-1].model[-1]}"
+
+    def test_synchronous(self, model):
+        for number in range(0, self.CALLS, 2):
+            start = time.monotonic()
+            try:
+                outcome = model.chat(str(number), timeout=10)
+            except om.AllModelsFailed as error:
+                outcome = error
+            self.check(model, number, outcome, time.monotonic() - start)
+
+    def test_asynchronous(self, model):
+        async def ask(number):
+            start = time.monotonic()
+            try:
+                outcome = await model.achat(str(number), timeout=10)
+            except om.AllModelsFailed as error:
+                outcome = error
+            self.check(model, number, outcome, time.monotonic() - start)
+
+        async def main():
+            for first in range(1, self.CALLS, 400):
+                await asyncio.gather(*map(ask, range(first, min(first + 400, self.CALLS), 2)))
+
+        asyncio.run(main())

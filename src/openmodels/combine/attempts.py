@@ -18,10 +18,12 @@ class AttemptLog:
 
     Attributes:
         attempts: The attempts so far, in the order of their ends.
+        note: What is said of them.
     """
 
     def __init__(self, limit: int, parent: AttemptLog | None = None, attempts: list[Attempt] | None = None) -> None:
         self.limit = limit
+        self.note = ""
         self.attempts: list[Attempt] = [] if attempts is None else attempts
         self._parent = parent
         self._taken = count()  # atomic without a lock, on which a fork could hang
@@ -52,6 +54,12 @@ class AttemptLog:
     def nest(self, limit: int) -> AttemptLog:
         """Return the log of a combination within this one, whose attempts count here too."""
         return AttemptLog(limit, self, self.attempts)
+
+    def annotate(self, note: str) -> AttemptLog:
+        """Return the same log, whose next attempts have a note."""
+        log = self.nest(self.limit)
+        log.note = note
+        return log
 
     def branch(self) -> AttemptLog:
         """Return a log whose attempts count here, but are kept apart."""
@@ -108,4 +116,5 @@ class AttemptRecorder:
 
     def _append(self, error: Exception | None) -> None:
         seconds = time.perf_counter() - self._start
-        self._log.attempts.append(Attempt(self._model, seconds, self._cost, error, self._usage, error is None))
+        log = self._log
+        log.attempts.append(Attempt(self._model, seconds, self._cost, error, self._usage, error is None, log.note))

@@ -154,6 +154,8 @@ class CascadeBackend(PlannedCombination):
         return last
 
     def _probe(self, request: ChatRequest) -> ChatRequest:
+        if self.accept not in ("probability", "margin") and not request.stream:
+            return request
         update: dict[str, Any] = {"stream": False}
         if self.accept in ("probability", "margin"):
             update["logprobs"] = max(request.logprobs or 0, _TOP)

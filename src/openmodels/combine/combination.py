@@ -43,6 +43,7 @@ class MemberModel:
         model: The model.
         is_own: Whether the combination opened it, and so closes it.
         combination: Its backend where that is a combination, else None.
+        has_all: Whether it can do all that any member of the combination can, and so needs no check.
     """
 
     def __init__(self, source: Any) -> None:
@@ -51,12 +52,13 @@ class MemberModel:
         self.backend = self.model.backend
         self.reference = self.model.reference
         self.combination = self.backend if isinstance(self.backend, Combination) else None
+        self.has_all = False
         self._hooks: events.Hooks = self.model._hooks  # noqa: SLF001 - ours
         self._runner: CallRunner = self.model._runner  # noqa: SLF001 - ours
 
     def find_missing(self, request: Request) -> UnsupportedFeature | None:
         """Return why the member refuses a request before any work, or None."""
-        if not isinstance(request, ChatRequest):
+        if self.has_all or not isinstance(request, ChatRequest):
             return None
         feature = "complete" if request.prompt is not None else "chat"
         missing = sorted(request.options - self.backend.options)
@@ -122,17 +124,24 @@ class MemberModel:
 
         def start() -> tuple[Generator[Delta, None, None], Delta | None]:
             deltas = self.stream(request, log)
-            with _remembering(failures):
+            try:
                 return deltas, next(deltas, None)
+            except OpenModelsError as error:
+                failures.append(error)
+                raise
+            except AttemptsUsedUp:
+                raise _last_failure(failures) from None
 
         retries = 0 if self.combination is not None else self.model.max_retries
         deltas, first = retry.call_with_retries(
             start, retries=retries, deadline=request.deadline, origin=self._runner.origin
         )
-        with closing(deltas):
+        try:
             if first is not None:
                 yield first
             yield from deltas
+        finally:
+            deltas.close()
 
     async def astream_with_retries(self, request: ChatRequest, log: AttemptLog) -> AsyncGenerator[Delta, None]:
         """The asynchronous twin of `stream_with_retries`."""
@@ -141,8 +150,12 @@ class MemberModel:
         async def start() -> tuple[AsyncGenerator[Delta, None], Delta | None]:
             deltas = self.astream(request, log)
             try:
-                with _remembering(failures):
-                    return deltas, await anext(deltas, None)
+                return deltas, await anext(deltas, None)
+            except OpenModelsError as error:
+                failures.append(error)
+                raise
+            except AttemptsUsedUp:
+                raise _last_failure(failures) from None
             except BaseException:
                 await deltas.aclose()
                 raise
@@ -151,11 +164,13 @@ class MemberModel:
         deltas, first = await retry.acall_with_retries(
             start, retries=retries, deadline=request.deadline, origin=self._runner.origin
         )
-        async with aclosing(deltas):
+        try:
             if first is not None:
                 yield first
             async for delta in deltas:
                 yield delta
+        finally:
+            await deltas.aclose()
 
     def call(self, feature: str, request: Any, log: AttemptLog) -> Any:
         """Return the outcome of one attempt on a request that has no deltas."""
@@ -211,19 +226,12 @@ class MemberModel:
         return AsyncStream(events.aobserve_deltas(deltas, call_events, assembler.snapshot), assembler)
 
 
-@contextmanager
-def _remembering(failures: list[OpenModelsError]) -> Iterator[None]:
-    """Remember failures, and raise the last one where no attempt is left."""
-    try:
-        yield
-    except OpenModelsError as error:
-        failures.append(error)
-        raise
-    except AttemptsUsedUp:
-        if not failures:
-            raise
-        failures[-1].retryable = False
-        raise failures[-1] from failures[-1].__cause__
+def _last_failure(failures: list[OpenModelsError]) -> Exception:
+    """Return what to raise where no attempt is left."""
+    if not failures:
+        return AttemptsUsedUp()
+    failures[-1].retryable = False
+    return failures[-1]
 
 
 class Combination(Backend):
@@ -249,6 +257,15 @@ class Combination(Backend):
             (1 if member.combination is None else member.combination.max_attempts) * (1 + member.model.max_retries)
             for member in (*self.members, *self.judges * 2)  # a judge may be asked twice
         )
+
+    def offer_all(self) -> None:
+        """Offer what one member at least can do of chats, and all of them of the rest."""
+        features = [member.backend.features for member in self.members]
+        some = frozenset().union(*features) & CHAT_FEATURES
+        self.features = some | (frozenset.intersection(*features) - CHAT_FEATURES)
+        self.options = frozenset().union(*(member.backend.options for member in self.members))
+        for member in self.members:
+            member.has_all = member.backend.features >= some and member.backend.options >= self.options
 
     @abstractmethod
     def answer(self, request: ChatRequest, log: AttemptLog) -> Generator[Delta, None, None]:
@@ -278,12 +295,14 @@ class Combination(Backend):
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """The asynchronous twin of `run`."""
         log = AttemptLog(self.max_attempts)
+        answer = self.aanswer(request, log)
         try:
-            async with aclosing(self.aanswer(request, log)) as answer:
-                async for delta in answer:
-                    yield delta
+            async for delta in answer:
+                yield delta
         except (OpenModelsError, AttemptsUsedUp) as error:
             raise _traced_error(error, log) from error.__cause__
+        finally:
+            await answer.aclose()
         yield Delta(trace=log.trace)
 
     def embed(self, request: EmbedRequest) -> Embeddings:
@@ -399,12 +418,6 @@ def open_members(models: Any) -> tuple[MemberModel, ...]:
     if not members:
         raise InvalidRequest("models: the list is empty.")
     return members
-
-
-def combine_features(members: Sequence[MemberModel]) -> frozenset[str]:
-    """Return what one member at least can do of chats, and all of them of the rest."""
-    features = [member.backend.features for member in members]
-    return (frozenset().union(*features) & CHAT_FEATURES) | (frozenset.intersection(*features) - CHAT_FEATURES)
 
 
 def combine_capabilities(members: Sequence[MemberModel], features: frozenset[str]) -> Capabilities:

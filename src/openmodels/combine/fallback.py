@@ -5,20 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import aclosing
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from openmodels import retry
 from openmodels.combine.attempts import AttemptLog, AttemptsUsedUp
 from openmodels.combine.combination import (
-    CHAT_FEATURES,
     Combination,
     MemberModel,
     ModelLike,
     add_partial,
     combine_capabilities,
-    combine_features,
     is_visible,
 )
 from openmodels.deadline import deadline_exceeded
@@ -43,6 +40,8 @@ Errors = type[Exception] | Iterable[type[Exception]] | Callable[[Exception], boo
 """Which errors fall over: classes, or a function that says so of an error."""
 
 COOL_DOWN = 30.0  # seconds that a member which failed comes after the others, where its server does not say how long
+
+_SHOWN = 8  # causes in the message of an error, the last ones
 
 _FINAL = (InvalidRequest, ContentFiltered, OutputInvalid)
 """Errors that do not fall over by default: every member would refuse, or a filter would be got around."""
@@ -113,15 +112,8 @@ class FallbackBackend(Combination):
         self.cool_down = cool_down
         self.after_first_token = after_first_token
         self.clock = clock
-        self.features = combine_features(self.members)
-        self.options = frozenset().union(*(member.backend.options for member in self.members))
+        self.offer_all()
         self._numbered = tuple(enumerate(self.members))
-        # Members that honour all that any of them does need no check of each request.
-        self._alike = {
-            number
-            for number, member in self._numbered
-            if member.backend.options == self.options and member.backend.features >= self.features & CHAT_FEATURES
-        }
         self._resume = [0.0] * len(self.members)  # when each member's cool-down ends; 0 for one that did not fail
         self.retries = max(member.model.max_retries for member in self.members)
         self._arguments: dict[str, Any] = {
@@ -182,11 +174,13 @@ class FallbackBackend(Combination):
             return seen, deltas
 
         seen, deltas = await passes.arun(lambda: passes.aask_each(begin))
-        async with aclosing(deltas):
+        try:
             for delta in seen:
                 yield delta
             async for delta in deltas:
                 yield delta
+        finally:
+            await deltas.aclose()
 
     def call(self, feature: str, request: Any, log: AttemptLog) -> Any:
         """Return the outcome of the first member that has one."""
@@ -223,10 +217,6 @@ class FallbackBackend(Combination):
             return self._numbered
         now = self.clock()
         return sorted(self._numbered, key=lambda pair: self._resume[pair[0]] > now)
-
-    def find_missing(self, number: int, request: Any) -> UnsupportedFeature | None:
-        """Return why a member refuses a request before any work, or None."""
-        return None if number in self._alike else self.members[number].find_missing(request)
 
     def begun(self, number: int) -> None:
         """Note that a member is asked.
@@ -328,7 +318,7 @@ class _Passes:
                 continue
             if self._only not in (None, number):
                 continue
-            if missing := self._backend.find_missing(number, self._request):
+            if missing := member.find_missing(self._request):
                 self._log.refuse(member.reference, missing)
                 self._failed(number, missing)
                 continue
@@ -387,14 +377,17 @@ def falls_over_by_default(error: Exception) -> bool:
 
 def all_failed(failures: Sequence[Exception], members: Sequence[MemberModel]) -> AllModelsFailed:
     """Return the error that holds the causes of all failures."""
-    causes = "; ".join(_describe(failure) for failure in failures[-len(members) :])
+    causes: list[Exception] = []
+    for failure in failures:  # those of a combination within are its causes
+        causes += failure.errors if isinstance(failure, AllModelsFailed) and failure.errors else [failure]
+    shown = "; ".join(map(_describe, causes[-_SHOWN:]))
     number = len(members)
     error = AllModelsFailed(
         f"{'The model' if number == 1 else f'None of the {number} models'} answered{'' if number > 1 else ' not'}: "
-        f"{causes or 'no attempt was left'}.",
+        f"{shown or 'no attempt was left'}.",
         next_step="Every cause is in the error's `errors`, every attempt in its `trace`.",
     )
-    error.errors = tuple(failures)
+    error.errors = tuple(causes)
     error.__cause__ = failures[-1] if failures else None
     return error
 

@@ -166,10 +166,10 @@ def _ask_all(batch: Batch, deadline: float | None) -> None:
     Raises:
         DeadlineExceeded: The call's time is up.
     """
-    stop = threading.Event()
     if len(batch.calls) == 1:
-        _ask(batch.calls[0], stop)
+        _ask(batch.calls[0])
     else:
+        stop = threading.Event()
         futures: dict[Future[None], MemberCall] = {
             background.start(copy_context().run, _ask, call, stop): call for call in batch.calls
         }
@@ -188,7 +188,7 @@ def _ask_all(batch: Batch, deadline: float | None) -> None:
     _check_deadline(batch, deadline)
 
 
-def _ask(call: MemberCall, stop: threading.Event) -> None:
+def _ask(call: MemberCall, stop: threading.Event | None = None) -> None:
     try:
         if isinstance(call.request, ScoreRequest):
             call.scores = call.member.call("score", call.request, call.log)
@@ -196,7 +196,7 @@ def _ask(call: MemberCall, stop: threading.Event) -> None:
         deltas = call.member.stream_with_retries(call.request, call.log)
         try:
             for delta in deltas:
-                if stop.is_set():
+                if stop is not None and stop.is_set():
                     return
                 if call.add(delta):
                     call.rest = deltas

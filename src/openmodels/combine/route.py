@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
-from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -20,7 +18,6 @@ from openmodels.combine.combination import (
     MemberModel,
     ModelLike,
     combine_capabilities,
-    combine_features,
 )
 from openmodels.errors import InvalidRequest, UnsupportedFeature
 from openmodels.model import Model
@@ -111,8 +108,8 @@ class RouteBackend(Combination):
         super().__init__(models, max_attempts=max_attempts)
         self.rule = rule
         self._arguments: dict[str, Any] = {"require": require, "facts": facts, "max_attempts": max_attempts}
-        self.features = combine_features(self.members)
-        self.options = frozenset().union(*(member.backend.options for member in self.members))
+        self.offer_all()
+        self._numbers = {name: number for number, member in enumerate(self.members) for name in _names(member)}
         self._measured: dict[int, float] = {}  # output tokens per second by member
         self._facts: background.LazyValue[FactTable] = background.LazyValue()
         self._reader: Any = None
@@ -135,22 +132,22 @@ class RouteBackend(Combination):
     def answer(self, request: ChatRequest, log: AttemptLog) -> Generator[Delta, None, None]:
         """Yield the deltas of the member that the rule chooses."""
         number, note = self._choose(request, self._table(request.deadline))
-        before = len(log.attempts)
+        noted = log.annotate(note)
         try:
-            yield from self.members[number].stream_with_retries(request, log)
+            yield from self.members[number].stream_with_retries(request, noted)
         finally:
-            self._note(number, note, log, before)
+            self._measure(number, log)
 
     async def aanswer(self, request: ChatRequest, log: AttemptLog) -> AsyncGenerator[Delta, None]:
         """The asynchronous twin of `answer`."""
         number, note = self._choose(request, await self._atable(request.deadline))
-        before = len(log.attempts)
+        deltas = self.members[number].astream_with_retries(request, log.annotate(note))
         try:
-            async with aclosing(self.members[number].astream_with_retries(request, log)) as deltas:
-                async for delta in deltas:
-                    yield delta
+            async for delta in deltas:
+                yield delta
         finally:
-            self._note(number, note, log, before)
+            await deltas.aclose()
+            self._measure(number, log)
 
     def call(self, feature: str, request: Any, log: AttemptLog) -> Any:
         """Return the outcome of the member that the rule chooses."""
@@ -207,13 +204,16 @@ class RouteBackend(Combination):
 
     def _ask_rule(self, request: Request) -> tuple[int, str]:
         choice: Any = self.rule(request) if callable(self.rule) else None
-        for number, member in enumerate(self.members):
-            names = (member.reference, member.backend.rest) if isinstance(choice, str) else ()
-            is_index = isinstance(choice, int) and not isinstance(choice, bool) and choice == number
-            if is_index or choice is member.model or choice in names:
-                if missing := member.find_missing(request):
-                    raise missing
-                return number, "chosen by the rule"
+        if isinstance(choice, bool):
+            number = None
+        elif isinstance(choice, int):
+            number = choice if 0 <= choice < len(self.members) else None
+        else:
+            number = self._numbers.get(choice if isinstance(choice, str) else id(choice))
+        if number is not None:
+            if missing := self.members[number].find_missing(request):
+                raise missing
+            return number, "chosen by the rule"
         members = ", ".join(member.reference for member in self.members)
         raise InvalidRequest(
             f"rule: it returned {str(choice)[:80]!r}, which is no member.",
@@ -247,18 +247,23 @@ class RouteBackend(Combination):
                     return None, f"its openness is not known{unknown}"
                 return facts.openness, f"{facts.openness:g} criteria open"
 
-    def _note(self, number: int, note: str, log: AttemptLog, before: int) -> None:
-        """Say in the trace why the member was chosen, and measure its answer."""
-        for index in range(before, len(log.attempts)):
-            attempt = log.attempts[index]
-            log.attempts[index] = replace(attempt, note=f"{attempt.note}; {note}" if attempt.note else note)
-            tokens = attempt.usage.output_tokens if attempt.is_answer and attempt.usage is not None else None
-            if tokens and attempt.seconds:
-                speed = tokens / attempt.seconds
-                earlier = self._measured.get(number) or speed
-                self._measured[number] = _INERTIA * earlier + (1 - _INERTIA) * speed
-            else:
-                self._measured.setdefault(number, 0.0)  # else a model that fails would be asked again and again
+    def _measure(self, number: int, log: AttemptLog) -> None:
+        """Measure the speed of a member's answer, where that is what the rule compares."""
+        if self.rule != "fastest" or not log.attempts:
+            return
+        attempt = log.attempts[-1]
+        tokens = attempt.usage.output_tokens if attempt.is_answer and attempt.usage is not None else None
+        if tokens and attempt.seconds:
+            speed = tokens / attempt.seconds
+            earlier = self._measured.get(number) or speed
+            self._measured[number] = _INERTIA * earlier + (1 - _INERTIA) * speed
+        else:
+            self._measured.setdefault(number, 0.0)  # else a model that fails would be asked again and again
+
+
+def _names(member: MemberModel) -> tuple[str | int, ...]:
+    """Return what a function may call a member: its reference, its name, or the model itself."""
+    return member.reference, member.backend.rest, id(member.model)
 
 
 def _find_refusal(member: MemberModel, facts: MemberFacts, request: Request) -> str:
