@@ -180,3 +180,11 @@ class TestJudge:
 def test_a_wrong_option_is_named(options):
     with pytest.raises(om.InvalidRequest, match=list(options)[-1]):
         om.cascade(["echo:a", "echo:b"], **options)
+
+
+def test_its_own_bound_does_not_end_a_combination_around_it(surface):
+    inner = om.cascade([scripted("a", "no"), "echo:b"], accept=lambda _: False, max_attempts=1)
+    reply = Driver(om.fallback([inner, scripted("c", "yes")]), surface)("Which?").reply
+    assert reply.text == "yes"
+    with pytest.raises(om.AllModelsFailed, match="bound of 1 attempts"):
+        Driver(inner, surface)("Which?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 
@@ -152,6 +153,16 @@ class TestFirst:
         assert reply.text == "yes"
         assert [attempt.note for attempt in reply.trace] == ["cancelled", "first good answer"]
         assert isinstance(reply.trace[0].error, om.StreamInterrupted)
+
+    def test_the_answer_does_not_wait_for_threads(self):
+        async def ask():
+            start = time.monotonic()
+            reply = await om.vote([scripted("slow", [0.5, "late"]), "echo:b"], how="first").achat("Which?")
+            return reply.model, time.monotonic() - start
+
+        model, seconds = asyncio.run(ask())
+        assert model == "b"
+        assert seconds < 0.4
 
     def test_a_bad_answer_is_not_first(self, surface):
         model = om.vote([scripted("a", "maybe"), scripted("b", [0.02, "yes"]), scripted("c", [DOWN])], how="first")

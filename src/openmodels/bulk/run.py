@@ -42,7 +42,13 @@ FATAL = (
 
 `OutOfMemory`, a kind of `LoadFailed`, is the exception: a single long item may cause it.
 """
-_OUTAGE = (errors.ConnectionFailed, errors.OutOfMemory, errors.RateLimited, errors.ServerFailed)
+_OUTAGE = (
+    errors.AllModelsFailed,
+    errors.ConnectionFailed,
+    errors.OutOfMemory,
+    errors.RateLimited,
+    errors.ServerFailed,
+)
 """Errors that end the run when more than `3 * concurrency` items in a row fail with them."""
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 from openmodels.backends.base import Backend
 from openmodels.combine import judging
 from openmodels.combine.attempts import AttemptLog
-from openmodels.combine.combination import ModelLike
+from openmodels.combine.combination import MemberModel, ModelLike
 from openmodels.combine.fallback import all_failed, falls_over_by_default
 from openmodels.combine.planned import (
     Batch,
@@ -121,6 +121,11 @@ class CascadeBackend(PlannedCombination):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), **self._arguments), (self.sources,)
+
+    @property
+    def answering(self) -> Sequence[MemberModel]:
+        """The last member: the others are passed over where they cannot answer."""
+        return self.members[-1:]
 
     def plan(self, request: ChatRequest, log: AttemptLog) -> Plan:
         """Ask the members in turn, and each time whether the answer is accepted."""

@@ -79,9 +79,12 @@ class MemberModel:
         """
         request = self._limit_time(request)
         if self.combination is not None:
-            nested = self.combination.answer(request, log.nest(self.combination.max_attempts))
-            with closing(self._observe(nested, request)) as answer:
-                yield from answer
+            nested_log = log.nest(self.combination.max_attempts)
+            try:
+                with closing(self._observe(self.combination.answer(request, nested_log), request)) as answer:
+                    yield from answer
+            except AttemptsUsedUp:
+                raise _bound_reached(nested_log) from None
             return
         recorder = AttemptRecorder(self.reference, log)
         deltas = self._observe(self.backend.run(request), request)
@@ -100,10 +103,13 @@ class MemberModel:
         """The asynchronous twin of `stream`."""
         request = self._limit_time(request)
         if self.combination is not None:
-            nested = self.combination.aanswer(request, log.nest(self.combination.max_attempts))
-            async with aclosing(self._aobserve(nested, request)) as answer:
-                async for delta in answer:
-                    yield delta
+            nested_log = log.nest(self.combination.max_attempts)
+            try:
+                async with aclosing(self._aobserve(self.combination.aanswer(request, nested_log), request)) as answer:
+                    async for delta in answer:
+                        yield delta
+            except AttemptsUsedUp:
+                raise _bound_reached(nested_log) from None
             return
         recorder = AttemptRecorder(self.reference, log)
         deltas = self._aobserve(self.backend.arun(request), request)
@@ -376,13 +382,19 @@ class Combination(Backend):
             raise _traced_error(error, log) from error.__cause__
 
 
+def _bound_reached(log: AttemptLog) -> AllModelsFailed:
+    """Return the error of a combination without an attempt left."""
+    error = AllModelsFailed(
+        f"The bound of {log.limit} attempts was reached before an answer.", next_step="Raise `max_attempts`."
+    )
+    error.errors = tuple(attempt.error for attempt in log.attempts if attempt.error is not None)
+    return error
+
+
 def _traced_error(error: OpenModelsError | AttemptsUsedUp, log: AttemptLog) -> OpenModelsError:
     """Return an error that leaves a combination, with the attempts so far."""
     if isinstance(error, AttemptsUsedUp):
-        error = AllModelsFailed(
-            f"The bound of {log.limit} attempts was reached before an answer.", next_step="Raise `max_attempts`."
-        )
-        error.errors = tuple(attempt.error for attempt in log.attempts if attempt.error is not None)
+        error = _bound_reached(log)
     if isinstance(error, DeadlineExceeded):  # the time of the whole call is up, not that of one member
         error = background.copy_error(error)
         error.reference = None

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Seque
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import aclosing, closing
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from typing import Any
 
@@ -31,6 +31,8 @@ from openmodels.types.capabilities import Capabilities
 from openmodels.types.reply import Attempt, Delta, Reply, TokenLogprob
 from openmodels.types.request import ChatRequest, ResponseFormat
 from openmodels.types.scores import ScoreRequest, Scores
+
+_GRACE = 0.02  # seconds that cancelled calls may take to end
 
 
 @dataclass(slots=True)
@@ -152,12 +154,22 @@ class PlannedCombination(Combination):
                     yield _without_cost(delta)
         yield Delta(cost=_total_cost(log.attempts))
 
+    @property
+    def answering(self) -> Sequence[MemberModel]:
+        """The members that every request must suit."""
+        return self.members
+
     def capabilities(self) -> Capabilities:
-        """Return what the declarations amount to, as far as every member has it."""
+        """Return what is declared, as far as every answering member has it."""
         declared = super().capabilities()
-        known = [member.model.capabilities for member in self.members]
+        known = [member.model.capabilities for member in self.answering]
+        less: dict[str, bool | None] = {}
+        for part in fields(Capabilities):
+            if getattr(declared, part.name) is True:
+                values = {getattr(capabilities, part.name) for capabilities in known}
+                less[part.name] = False if False in values else None if None in values else True
         contexts = [capabilities.context for capabilities in known if capabilities.context]
-        return replace(declared, context=min(contexts, default=None))
+        return replace(declared, **less, context=min(contexts, default=None))
 
 
 def _ask_all(batch: Batch, deadline: float | None) -> None:
@@ -224,8 +236,8 @@ async def _aask_all(batch: Batch, deadline: float | None) -> None:
     finally:
         for task in waiting:
             task.cancel()
-        if waiting:
-            await asyncio.gather(*waiting, return_exceptions=True)
+        if waiting:  # those on threads end with their next delta, for which the answer does not wait
+            await asyncio.wait(waiting, timeout=_GRACE)
     for task in waiting:
         _cancelled(tasks[task])
     _check_deadline(batch, deadline)

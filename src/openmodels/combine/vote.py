@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 from openmodels.combine import judging
-from openmodels.combine.attempts import AttemptLog
+from openmodels.combine.attempts import AttemptLog, AttemptsUsedUp
 from openmodels.combine.combination import ModelLike
 from openmodels.combine.fallback import all_failed
 from openmodels.combine.planned import Batch, FormCheck, MemberCall, Plan, PlannedCombination, member_features
@@ -105,7 +105,8 @@ class VoteBackend(PlannedCombination):
                 call.keep_attempts(log)
         answers = [call for call in calls if call.reply is not None]
         if not answers:
-            raise all_failed([call.error for call in calls if call.error is not None], self.members)
+            errors = [call.error for call in calls if call.error is not None]
+            raise all_failed([error for error in errors if not isinstance(error, AttemptsUsedUp)], self.members)
         # Where none is good, the majority of the others is shown: its error says what is wrong with it.
         answers = [call for call in answers if form.is_good(call)] or answers
         if self.how == "first":
