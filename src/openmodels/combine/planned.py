@@ -163,7 +163,7 @@ class PlannedCombination(Combination):
         """Return what is declared, as far as every answering member has it."""
         declared = super().capabilities()
         known = [member.model.capabilities for member in self.answering]
-        less: dict[str, bool | None] = {}
+        less: dict[str, Any] = {}
         for part in fields(Capabilities):
             if getattr(declared, part.name) is True:
                 values = {getattr(capabilities, part.name) for capabilities in known}
