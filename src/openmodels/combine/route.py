@@ -262,7 +262,7 @@ class RouteBackend(Combination):
 
 
 def _names(member: MemberModel) -> tuple[str | int, ...]:
-    """Return what a function may call a member: its reference, its name, or the model itself."""
+    """Return what names a member: its reference, its name, or the model itself."""
     return member.reference, member.backend.rest, id(member.model)
 
 
