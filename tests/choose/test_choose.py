@@ -281,6 +281,9 @@ class TestNeeds:
         (rejection,) = om.choose(among=[self.CHAT], need={"license": "non-commercial"}).rejected
         assert rejection.constraints == ("license_class",)
 
+    def test_where_nothing_is_ranked_no_axis_is_missed(self):
+        assert om.choose(among=[self.CHAT], need={"license": "mit"}).notes == ()
+
     def test_every_failed_constraint_is_listed(self):
         (rejection,) = om.choose(among=[self.CHAT], need={"license": "mit", "context": "64k"}).rejected
         assert rejection.constraints == ("license", "context")

@@ -85,6 +85,25 @@ class TestCatalogs:
         assert by_search.axes["price"] == 0.5
         assert len(om.pareto(["org/able-chat", "hf:org/small-chat"], x="price", y="speed")) == 2
 
+    def test_a_selection_is_charted_with_its_prices(self, hub):
+        selection = om.choose(among=["org/able-chat", "org/small-chat"])
+        chart = om.pareto(selection, x="price", y="speed")
+        assert {point.id: point.x.number for point in chart} == {"org/able-chat": 0.5, "org/small-chat": 0}
+
+    def test_a_provider_that_failed_its_probe_is_no_cheapest(self, hub):
+        dead = {"provider": "dead", "status": "error", "pricing": {"input": 0.1, "output": 0.1}}
+        hub.providers[:] = [{"id": "org/able-chat", "providers": [dead, *OFFERS[0]["providers"]]}]
+        run = CliRunner().invoke(cli, ["cost", "org/able-chat", "--json"])
+        assert [item["provider"] for item in json.loads(run.stdout)["costs"]] == ["fair", "dear", "dead"]
+
+    def test_a_model_index_counts_for_models_named_by_id(self, hub):
+        metric = {"type": "pass@1", "value": 31.5}
+        result = {"dataset": {"type": "humaneval"}, "metrics": [metric], "source": {"name": "Open LLM Leaderboard"}}
+        hub.rows.append({**MODELS[0], "id": "org/index-chat", "model-index": [{"name": "m", "results": [result]}]})
+        (choice,) = om.choose(among=["org/index-chat"], prefer={"score:humaneval": 1})
+        assert choice.axes == {"score:humaneval": 31.5}
+        assert choice.values["score:humaneval"].source == "Open LLM Leaderboard (archived)"
+
     def test_a_router_out_of_reach_is_noted(self, hub, monkeypatch):
         monkeypatch.setenv("OPENMODELS_HF_ROUTER", "http://127.0.0.1:9")
         selection = om.choose(among=["org/able-chat"])

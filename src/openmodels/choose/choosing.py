@@ -98,7 +98,8 @@ def choose(
         close = {candidate.id: check_closely(candidate.record, needs) for candidate in passed}
         rejected += [_reject(candidate, close[candidate.id]) for candidate in passed if close[candidate.id]]
         passed = [candidate for candidate in passed if not close[candidate.id]]
-    ranked, axes = _rank(passed, weights, parts, notes)
+    # Where nothing is ranked, that an axis is unknown says nothing.
+    ranked, axes = _rank(passed, weights, parts, notes if passed else [])
     coverage = {name: sum(choice.axes[name] is not None for choice in ranked) for name in weights}
     return Selection(
         tuple(ranked),
@@ -169,9 +170,11 @@ def read_models(among: Any) -> tuple[list[ModelRecord], set[str]]:
         InvalidRequest: An item is neither an id nor a record.
         ModelNotFound: No catalog has an id.
     """
+    asked_today: set[str] = set()
     if isinstance(among, str | ModelRecord):
         among = [among]
     elif isinstance(among, Selection):
+        asked_today = {choice.id for choice in among if _has_offer_of_today(choice)}
         among = [choice.record for choice in among]
     if not isinstance(among, Iterable):
         raise InvalidRequest(f"among: expected ids or records, not {type(among).__name__}.")
@@ -179,7 +182,7 @@ def read_models(among: Any) -> tuple[list[ModelRecord], set[str]]:
     taken_as_is: set[str] = set()
     for item in among:
         if isinstance(item, ModelRecord):
-            taken_as_is |= set() if isinstance(among, Results) else {item.id}
+            taken_as_is |= set() if isinstance(among, Results) or item.id in asked_today else {item.id}
             records.setdefault(item.id, item)
         elif isinstance(item, str):
             record = info(item.strip().removeprefix("hf:"))
@@ -187,6 +190,13 @@ def read_models(among: Any) -> tuple[list[ModelRecord], set[str]]:
         else:
             raise InvalidRequest(f"among: {str(item)[:60]!r} is neither an id nor a record.")
     return list(records.values()), taken_as_is
+
+
+def _has_offer_of_today(choice: Choice) -> bool:
+    """Return whether a choice's offer comes from the router and not from its record."""
+    listed = {offer.provider for offer in choice.record.offers or ()}
+    offer = choice.offer
+    return offer is not None and offer.provider not in listed and offer.license != prices.GENAI_PRICES_TERMS
 
 
 def _search(text: str, task: Any, needs: Needs, notes: list[str]) -> list[ModelRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -38,8 +39,10 @@ class CallCosts:
 
     Attributes:
         id: The model.
-        costs: The cost at each provider, the cheapest first and those without a price last.
+        costs: The cost at each provider, the cheapest first; behind it those that failed the router's last probe, and
+            those without a price last.
         marks: What to know of the model ("retired 2025-06-30").
+        retires_on: The day its vendor switches it off, or None.
         replacement: The vendor's successor, or None.
         notes: What could not be read.
     """
@@ -47,6 +50,7 @@ class CallCosts:
     id: str
     costs: tuple[ProviderCost, ...]
     marks: tuple[str, ...]
+    retires_on: date | None
     replacement: str | None
     notes: tuple[str, ...]
 
@@ -73,6 +77,15 @@ def compute_costs(model: str, tokens_in: int, tokens_out: int, calls: int = 1) -
     for offer in candidate.offers:
         per_call = offer.cost(tokens_in, tokens_out)
         costs.append(ProviderCost(offer, per_call, None if per_call is None else per_call * calls))
-    costs.sort(key=lambda cost: (cost.total is None, cost.total or Decimal(), cost.offer.provider))
-    replacement = record.lifecycle.replacement if record.lifecycle else None
-    return CallCosts(record.id, tuple(costs), record.marks, replacement, tuple(notes))
+    costs.sort(
+        key=lambda cost: (
+            cost.total is None,
+            cost.offer.status == "error",
+            cost.total or Decimal(),
+            cost.offer.provider,
+        )
+    )
+    retires_on, replacement = (
+        (record.lifecycle.retires_on, record.lifecycle.replacement) if record.lifecycle else (None, None)
+    )
+    return CallCosts(record.id, tuple(costs), record.marks, retires_on, replacement, tuple(notes))

@@ -108,8 +108,8 @@ def cost(ctx: click.Context, *, model: str, tokens_in: str, tokens_out: str, cal
     \b
     openmodels cost openai/gpt-oss-120b --in 5k --out 1k --calls 100k
 
-    "5k" is 5,000. Each price has its source and day; a provider whose price no source states comes last. Exit code 3
-    where no provider or no price is known.
+    "5k" is 5,000. Each price has its source and day; providers that failed their last probe stand behind the others,
+    and those whose price no source states come last. Exit code 3 where no provider or no price is known.
     """
     from openmodels.choose.costs import compute_costs
 
@@ -124,7 +124,12 @@ def cost(ctx: click.Context, *, model: str, tokens_in: str, tokens_out: str, cal
         output.note(f"its vendor's replacement: {result.replacement}", dim=True)
     if output.wants_json():
         costs = [item.to_dict() for item in result.costs]
-        facts = {"marks": list(result.marks), "replacement": result.replacement, "notes": list(result.notes)}
+        facts = {
+            "marks": list(result.marks),
+            "retires_on": None if result.retires_on is None else str(result.retires_on),
+            "replacement": result.replacement,
+            "notes": list(result.notes),
+        }
         output.write_json({"model": result.id, **counts, "currency": "USD", "costs": costs, **facts})
     else:
         heads = ("provider", "cost", "a call", "$/M in", "$/M out", "day", "source", "tok/s", "status")
