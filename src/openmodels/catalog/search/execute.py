@@ -172,11 +172,12 @@ def _popular(index: Index, expression: str, scope: Scope, most: int, *, folds: b
     if len(numbers) < most or not folds or variant is None or not expression:
         return numbers  # these are all, or no variant is to make room
     rows = index.rows_by_number(numbers)
-    variants_among = [number for number in numbers if variant in codec.unpack(rows[number].terms)]
+    dropped = [number for number in numbers if variant in codec.unpack(rows[number].terms)][most // _VARIANTS :]
+    if not dropped:
+        return numbers
     originals = f'{expression} NOT "{codec.term_token(variant)}"'
-    more = scope.match(index, originals, len(variants_among), after=numbers[-1])
-    dropped = set(variants_among[most // _VARIANTS :])
-    return [number for number in numbers if number not in dropped] + more
+    more = scope.match(index, originals, len(dropped), after=numbers[-1])
+    return [*sorted(set(numbers).difference(dropped)), *more]
 
 
 def _most_downloaded(index: Index, matches: Matches, limit: int) -> list[int]:
