@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 
@@ -23,7 +24,9 @@ def raw(server, data, *, wait=5.0):
         received = b""
         while part := connection.recv(65536):
             received += part
-            if b"\r\n\r\n" in received and b"keep" not in data:
+            head, end, body = received.partition(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head)
+            if end and length and len(body) >= int(length[1]):
                 break
     return int(received.split()[1]), received
 
@@ -137,6 +140,14 @@ def test_hostile_bodies(http, path):
         assert error["message"], body[:200]
         assert len(answer.content) < 5_000
     assert http.get("/health").status_code == 200
+
+
+def test_a_name_cannot_end_a_header(http):
+    body = {"model": "fake", "input": "hi", "include": ["a\r\nset-cookie: b=c", "ü" * 5000]}
+    answer = http.post("/v1/responses", json=body)
+    assert answer.status_code == 200
+    assert "set-cookie" not in answer.headers
+    assert answer.headers["openmodels-ignored"].startswith("include.a??set-cookie: b=c, include.?")
 
 
 def test_the_message_names_the_field(http):

@@ -58,7 +58,9 @@ class TestRankings:
         assert [row["index"] for row in answer["results"]] == [1, 0]
         assert answer["results"][0] == {"index": 1, "relevance_score": 0.5, "document": {"text": "a"}}
 
-    @pytest.mark.parametrize("fields", [{"documents": []}, {"query": 1}, {"top_n": 0}, {"documents": [{"a": "b"}]}])
+    @pytest.mark.parametrize(
+        "fields", [{"documents": []}, {"query": 1}, {"top_n": 0}, {"documents": [{"a": "b"}]}, {"documents": [{}]}]
+    )
     def test_wrong_fields(self, http, fields):
         body = {"model": "fake", "query": "q", "documents": ["a"], **fields}
         assert http.post("/v1/rerank", json=body).status_code == 400

@@ -322,13 +322,25 @@ class EmbeddingsBody(WireBody):
         return [self.input] if isinstance(self.input, str) else self.input
 
 
+class RankedText(BaseModel):
+    """A document of a request for a ranking, as an object.
+
+    Attributes:
+        text: The document.
+    """
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True)
+
+    text: Text
+
+
 class RerankBody(WireBody):
     """The body of `/v1/rerank`."""
 
     without_effect: ClassVar[frozenset[str]] = frozenset({"user"})
 
     query: Text
-    documents: Annotated[list[Text | dict[Literal["text"], Text]], Field(min_length=1, max_length=2048)]
+    documents: Annotated[list[Text | RankedText], Field(min_length=1, max_length=2048)]
     top_n: int | None = request_fields(RerankOptions)["top_n"][1]
     return_documents: bool | None = None
     user: str | None = None
@@ -337,7 +349,7 @@ class RerankBody(WireBody):
     @property
     def texts(self) -> list[str]:
         """The texts to rank."""
-        return [document if isinstance(document, str) else document["text"] for document in self.documents]
+        return [document if isinstance(document, str) else document.text for document in self.documents]
 
 
 class SystemOneBody(WireBody):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, MutableMapping
@@ -22,6 +23,7 @@ LOG = logging.getLogger("openmodels.serve")
 CLIENT_LEFT = 499
 """The status in logs and metrics of a request whose client left before the answer."""
 
+_LONGEST_NOTE = 2000  # characters of a header that names fields
 _JSON = [(b"content-type", b"application/json")]
 _EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
 
@@ -204,7 +206,9 @@ class HttpExchange:
         headers = [*headers, (b"x-request-id", self.id.encode()), (b"x-content-type-options", b"nosniff")]
         headers += [(name.encode(), value.encode()) for name, value in self.notes.items()]
         if self.ignored:
-            headers.append((b"openmodels-ignored", ", ".join(self.ignored).encode("ascii", "replace")))
+            # The names are the client's: what could end a header is replaced.
+            names = re.sub(r"[^ -~]", "?", ", ".join(self.ignored))[:_LONGEST_NOTE]
+            headers.append((b"openmodels-ignored", names.encode()))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:

@@ -10,6 +10,8 @@ from openmodels.serve.exchange import log_failure
 from openmodels.serve.failures import Refusal, describe, encode_anthropic, encode_openai, to_json
 from openmodels.serve.keys import KeyRing
 
+HEADER_BYTES = 64 * 2**10
+"""Bytes of a request's line and headers at most."""
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -49,6 +51,9 @@ class Guard:
             log_failure(error)
 
     def _check(self, scope: Scope) -> None:
+        size = len(scope.get("raw_path") or b"") + sum(len(name) + len(value) for name, value in scope["headers"])
+        if size > HEADER_BYTES:
+            raise Refusal(431, "headers_too_large", f"The headers have more than {HEADER_BYTES} bytes.")
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if [name for name, _ in scope["headers"]].count(b"host") != 1 or not self._is_known(host):

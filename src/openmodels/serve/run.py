@@ -10,9 +10,8 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from openmodels.serve.app import ServedApp
+from openmodels.serve.guard import HEADER_BYTES
 
-HEADER_BYTES = 64 * 2**10
-"""Bytes of a request's line and headers at most."""
 HEADER_SECONDS = 15.0
 """Seconds until the headers of a connection's first request have come."""
 GRACE = 30.0
@@ -22,46 +21,51 @@ _LAST_WORDS = 1.0
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 with limits on the headers, which uvicorn's own protocol lacks."""
+    """HTTP/1.1 with limits on unfinished headers, which uvicorn's own protocol lacks."""
+
+    _header_timer: asyncio.TimerHandle | None = None
+    _is_in_header = True
+    _header_bytes = 0
 
     @override
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.access_log = False  # it would hold what stands in addresses
-        self._header_bytes = 0
-        self._header_timer = self.loop.call_later(HEADER_SECONDS, self._end_slow_header)
+        self._expect_header()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._header_timer.cancel()
+        self._end_header()
         super().connection_lost(exc)
 
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._is_in_header = True
-        self._header_bytes = 0
+        self._expect_header()
 
     @override
     def on_headers_complete(self) -> None:
-        self._is_in_header = False
-        self._header_timer.cancel()
+        self._end_header()
         super().on_headers_complete()
-
-    _is_in_header = True
 
     @override
     def data_received(self, data: bytes) -> None:
-        # Measured before the parser collects it. A request that ends in this piece of data may begin another.
-        if self._is_in_header:
-            self._header_bytes += len(data)
-            if self._header_bytes > HEADER_BYTES and b"\r\n\r\n" not in data[:HEADER_BYTES]:
-                self._refuse(b"431 Request Header Fields Too Large")
-                return
         super().data_received(data)
+        # The guard refuses headers that are complete and too large.
+        if self._is_in_header and not self.transport.is_closing():
+            self._header_bytes += len(data)
+            if self._header_bytes > HEADER_BYTES:
+                self._refuse(b"431 Request Header Fields Too Large")
 
-    def _end_slow_header(self) -> None:
-        self._refuse(b"408 Request Timeout")
+    def _expect_header(self) -> None:
+        self._end_header()
+        self._is_in_header, self._header_bytes = True, 0
+        self._header_timer = self.loop.call_later(HEADER_SECONDS, self._refuse, b"408 Request Timeout")
+
+    def _end_header(self) -> None:
+        self._is_in_header = False
+        if self._header_timer is not None:
+            self._header_timer.cancel()
 
     def _refuse(self, status: bytes) -> None:
         if not self.transport.is_closing():
