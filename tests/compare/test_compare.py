@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import openmodels as om
@@ -103,6 +104,19 @@ def test_models_by_name_and_twice():
     named = compare({"small": "echo:", "large": model()}, ["x"])
     assert named.models == ("small", "large")
     assert compare(["echo:", "echo:"], ["x"]).models == ("echo #1", "echo #2")
+
+
+def test_a_combined_model_is_a_model_like_others(tmp_path):
+    broken, spare = Oracle("broken", answers={"x": ContentFiltered("No.")}), Oracle("spare", cost=0.02)
+    both = om.fallback([om.Model(broken), om.Model(spare)], on=(om.ContentFiltered,))
+    prices = {"combined": (0.0, 0.0)}
+    comparison = compare({"combined": both, "echo": "echo:"}, ["x"], save=tmp_path / "cache.jsonl", prices=prices)
+    assert comparison.rows[0]["text"] == "x"
+    other = om.fallback([om.Model(broken)], on=(om.ContentFiltered,))
+    assert calls.identify(both) != calls.identify(other)
+    remote = om.fallback(["echo:", om.Model("server:m", base_url="https://models.example/v1")])
+    with pytest.raises(om.InvalidRequest, match="no price"):
+        compare({"combined": remote}, ["x"], max_usd=1)
 
 
 class TestErrors:
@@ -245,6 +259,28 @@ class TestMetrics:
     def test_a_prompt_without_reference_has_no_score(self):
         comparison = compare(["echo:"], [CAPITALS[0], "Japan"], metrics=["exact"])
         assert [row["scores"]["exact"] for row in comparison.rows] == [0, None]
+
+    def test_embeddings_are_near_or_far(self):
+        class Embedder(Backend):
+            name = "embedder"
+            features = frozenset({"embed"})
+
+            def run(self, request):
+                raise AssertionError
+                yield
+
+            def embed(self, request):
+                table = {"Paris": [1, 0], "It is Paris.": [3, 4], "Oslo": [0, 2], "no": [0, -1]}
+                return om.Embeddings(np.array([table[text] for text in request.texts], dtype=np.float32))
+
+        answers = model(answers={"France": "It is Paris.", "Norway": "no", "Peru": " "})
+        prompts = [
+            {"prompt": "France", "reference": "Paris"},
+            {"prompt": "Norway", "reference": "Oslo"},
+            {"prompt": "Peru", "reference": "Lima"},
+        ]
+        comparison = compare([answers], prompts, metrics=["embedding"], embedder=om.Model(Embedder()))
+        assert [row["scores"]["embedding"] for row in comparison.rows] == pytest.approx([0.6, 0, 0])
 
     def test_schema_of_the_call_scores_answers_that_do_not_fit(self):
         echo = om.Model("echo:", script=['{"a": 1}', "none"])
