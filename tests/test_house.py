@@ -68,6 +68,8 @@ HOMES = {
     "urllib3": ["http/sync_transport.py"],
     "jsonschema_rs": ["output/grammar/"],
     "llguidance": ["backends/local/"],
+    "inspect_ai": ["integrations/"],
+    "lighteval": ["integrations/"],
     "lm_eval": ["integrations/"],
     "rouge_score": ["compare/"],
     "sacrebleu": ["compare/"],

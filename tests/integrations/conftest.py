@@ -11,6 +11,8 @@ sys.path.append(str(HERE.parent / "backends" / "local"))
 
 if importlib.util.find_spec("torch") is None:
     collect_ignore_glob = ["test_*.py"]
+if importlib.util.find_spec("lighteval") is None or importlib.util.find_spec("inspect_ai") is None:
+    collect_ignore = ["test_evaluation_adapters.py"]
 
 
 def pytest_collection_modifyitems(items):

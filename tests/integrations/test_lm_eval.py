@@ -10,7 +10,8 @@ import pytest
 from tiny import tiny_llama
 
 import openmodels as om
-from openmodels.integrations.lm_eval import _options, _split_pair, as_lm
+from openmodels.integrations.common import split_pair
+from openmodels.integrations.lm_eval import _options, as_lm, as_rows
 
 TASK = """\
 task: tiny_choice
@@ -80,6 +81,9 @@ def evaluate(lm, folder):
         task_manager=TaskManager(include_path=str(folder), include_defaults=False),
         bootstrap_iters=0,
     )
+    rows = as_rows(results, "tiny")
+    assert sum(row["scores"]["acc"] for row in rows) / 12 == pytest.approx(results["results"]["tiny_choice"]["acc,none"])
+    assert all(row["prompt"].startswith("Question: ") and row["text"] for row in rows)
     samples = sorted(results["samples"]["tiny_choice"], key=lambda sample: sample["doc_id"])
     return [sample["filtered_resps"] for sample in samples], results["results"]["tiny_choice"]
 
@@ -123,9 +127,9 @@ def test_generation_and_whole_texts(folder):
 
 
 def test_spaces_between_context_and_continuation_are_the_continuations():
-    assert _split_pair("Answer: ", "yes", None) == ("Answer:", " yes")
-    assert _split_pair("Answer:", " yes", None) == ("Answer:", " yes")
-    assert _split_pair("", "yes", "<s>") == ("<s>", "yes")
+    assert split_pair("Answer: ", "yes", None) == ("Answer:", " yes")
+    assert split_pair("Answer:", " yes", None) == ("Answer:", " yes")
+    assert split_pair("", "yes", "<s>") == ("<s>", "yes")
 
 
 def test_arguments_of_a_generation_become_call_options():

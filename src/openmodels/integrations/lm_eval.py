@@ -6,22 +6,18 @@ lm_eval.simple_evaluate(model=as_lm(om.Model("local:org/model")), tasks=["arc_ea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from openmodels.errors import InvalidRequest, MissingExtra, UnsupportedFeature
+from openmodels.errors import MissingExtra, UnsupportedFeature
+from openmodels.integrations.common import MAX_TOKENS, make_row, run_all, split_pair
 from openmodels.model import Model
+from openmodels.settings import install_hint
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from lm_eval.api.model import LM
-
-_CALLS = 8  # at the same time: local ones share their forward passes
-_MAX_TOKENS = 256  # of generated texts whose task sets no limit, as in lm-eval's own models
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 def as_lm(model: Model, *, prefix: str | None = None) -> LM:
@@ -40,54 +36,72 @@ def as_lm(model: Model, *, prefix: str | None = None) -> LM:
     except ModuleNotFoundError as error:
         raise MissingExtra(
             f"The adapter to lm-eval needs the package {error.name!r}, which is not installed.",
-            next_step="Run: pip install 'lm-eval>=0.4.13'",
+            next_step=f"Run: {install_hint('lm-eval')}",
         ) from error
 
     class OpenModelsLM(BaseLM):  # type: ignore[misc]
         def loglikelihood(self, requests: list[Instance], **_: Any) -> list[tuple[float, bool]]:
-            pairs = [_split_pair(context, continuation, prefix) for context, continuation in _arguments(requests)]
+            pairs = [split_pair(context, continuation, prefix) for context, continuation in _arguments(requests)]
             groups = [
                 (context, [text for _, text in group]) for context, group in groupby(pairs, key=lambda pair: pair[0])
             ]
-            scored = _run_all(lambda group: model.score(*group), groups)
+            scored = run_all(lambda group: model.score(*group), groups)
             outcomes = [(score.logprob, bool(score.is_greedy)) for scores in scored for score in scores]
             for request, outcome in zip(requests, outcomes, strict=True):
                 self.cache_hook.add_partial("loglikelihood", request.args, outcome)
             return outcomes
 
         def loglikelihood_rolling(self, requests: list[Instance], **_: Any) -> list[float]:
-            pairs = [_split_pair("", text, prefix) for (text,) in _arguments(requests)]
-            return _run_all(lambda pair: model.score(pair[0], [pair[1]])[0].logprob, pairs)
+            pairs = [split_pair("", text, prefix) for (text,) in _arguments(requests)]
+            return run_all(lambda pair: model.score(pair[0], [pair[1]])[0].logprob, pairs)
 
         def generate_until(self, requests: list[Instance], **_: Any) -> list[str]:
-            return _run_all(lambda pair: model.complete(pair[0], **_options(pair[1])).text, _arguments(requests))
+            return run_all(lambda pair: model.complete(pair[0], **_options(pair[1])).text, _arguments(requests))
 
     return OpenModelsLM()
 
 
+def as_rows(results: Mapping[str, Any], model: str) -> list[dict[str, Any]]:
+    """Return the samples of `lm_eval.simple_evaluate` as rows of a comparison.
+
+    A row has the keys of `Comparison.rows`, and its prompt, reference and tags as `Comparison.save` writes them; the
+    tag is the name of the task. Measures that are no number for each sample, as perplexity's, are left out.
+
+    Args:
+        results: What `simple_evaluate` returned, with `log_samples`.
+        model: The model's name in the rows.
+    """
+    rows: dict[tuple[str, Any], dict[str, Any]] = {}
+    for task, samples in results["samples"].items():
+        for sample in samples:
+            suffix = "" if sample["filter"] == "none" else f",{sample['filter']}"
+            scores = {
+                f"{name}{suffix}": float(sample[name])
+                for name in sample["metrics"]
+                if isinstance(sample[name], SupportsFloat)
+            }
+            place = task, sample["doc_id"]
+            if place not in rows:
+                outcomes, arguments = sample["filtered_resps"], sample["arguments"]
+                text = outcomes[0]
+                if not isinstance(text, str) and len(outcomes) == len(arguments):
+                    # A choice: the likeliest continuation is the answer.
+                    text = max(zip(outcomes, arguments, strict=True), key=lambda pair: pair[0][0])[1][-1].strip()
+                rows[place] = make_row(
+                    model,
+                    len(rows),
+                    text=text if isinstance(text, str) else None,
+                    scores={},
+                    prompt=arguments[0][0],
+                    reference=sample["target"],
+                    task=task,
+                )
+            rows[place]["scores"] |= scores
+    return list(rows.values())
+
+
 def _arguments(requests: Iterable[Instance]) -> list[Any]:
     return [request.args for request in requests]
-
-
-def _run_all(call: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-    with ThreadPoolExecutor(_CALLS) as pool:
-        futures = [pool.submit(call, item) for item in items]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _split_pair(context: str, continuation: str, prefix: str | None) -> tuple[str, str]:
-    """Return a pair with the spaces between the two in the continuation."""
-    if not context and prefix is None:
-        raise InvalidRequest(
-            "A task scores a text without context, and a model needs something before it.",
-            next_step='Say as_lm(model, prefix="…"), e.g. the text of the token that begins a text.',
-        )
-    start = context.rstrip()
-    return (start, context[len(start) :] + continuation) if start else (prefix or context, continuation)
 
 
 def _options(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +109,7 @@ def _options(arguments: dict[str, Any]) -> dict[str, Any]:
     known = dict(arguments)
     stop = known.pop("until", ())
     limits = [known.pop(name, None) for name in ("max_gen_toks", "max_new_tokens", "max_tokens")]
-    options: dict[str, Any] = {"max_tokens": next((limit for limit in limits if limit), _MAX_TOKENS)}
+    options: dict[str, Any] = {"max_tokens": next((limit for limit in limits if limit), MAX_TOKENS)}
     samples = known.pop("do_sample", False)
     temperature = known.pop("temperature", None)
     options["temperature"] = (1.0 if temperature is None else temperature) if samples else 0.0

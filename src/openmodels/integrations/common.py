@@ -1,0 +1,85 @@
+"""What the adapters to evaluation packages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+from openmodels.errors import InvalidRequest
+from openmodels.types.reply import Usage
+
+CALLS = 8
+"""Calls at the same time: local ones share their forward passes."""
+MAX_TOKENS = 256
+"""The longest answer where a task sets no limit, as in lm-eval's own models."""
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def run_all(call: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """Return the results of calls in their order; the first error cancels the calls not begun."""
+    with ThreadPoolExecutor(CALLS) as pool:
+        futures = [pool.submit(copy_context().run, call, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def split_pair(context: str, continuation: str, prefix: str | None) -> tuple[str, str]:
+    """Return a pair with the spaces between the two in the continuation.
+
+    Raises:
+        InvalidRequest: There is no context and no prefix.
+    """
+    if not context and prefix is None:
+        raise InvalidRequest(
+            "A task scores a text without context, and a model needs something before it.",
+            next_step='Give the adapter prefix="…", e.g. the text of the token that begins a text.',
+        )
+    start = context.rstrip()
+    return (start, context[len(start) :] + continuation) if start else (prefix or context, continuation)
+
+
+def make_row(
+    model: str,
+    index: int,
+    *,
+    text: str | None,
+    scores: dict[str, float],
+    prompt: Any,
+    reference: Any,
+    task: str,
+    repeat: int = 0,
+    finish_reason: str | None = None,
+    seconds: float | None = None,
+    usage: Usage | None = None,
+    cost: float | None = None,
+    error: str | None = None,
+) -> dict[str, Any]:
+    """Return a result as a line of `Comparison.save`: a row of a comparison with its prompt, the task among its tags."""
+    tokens = None if usage is None else usage.output_tokens
+    return {
+        "model": model,
+        "index": index,
+        "repeat": repeat,
+        "text": text,
+        "finish_reason": finish_reason,
+        "seconds": seconds,
+        "first_token_seconds": None,
+        "tokens_per_second": tokens / seconds if tokens and seconds else None,
+        "input_tokens": None if usage is None else usage.input_tokens,
+        "output_tokens": tokens,
+        "cost": cost,
+        "error": error,
+        "scores": scores,
+        "resumed": False,
+        "prompt": prompt,
+        "reference": reference,
+        "cluster": None,
+        "tags": [task],
+    }
