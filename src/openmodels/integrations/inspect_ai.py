@@ -9,27 +9,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from openmodels.errors import MissingExtra, OutputInvalid, UnsupportedFeature
-from openmodels.integrations.common import make_row
+from openmodels.integrations.evaluation import make_row
 from openmodels.model import Model
 from openmodels.openai_wire import replies
 from openmodels.openai_wire.bodies import ChatBody
 from openmodels.settings import install_hint
 from openmodels.types.reply import Usage
 
-try:
+if TYPE_CHECKING:
     import inspect_ai.model as inspect
     from inspect_ai.log import EvalLog, EvalSample
-    from inspect_ai.scorer import value_to_float
-    from inspect_ai.tool import ToolChoice, ToolFunction, ToolInfo
-except ModuleNotFoundError as error:
-    raise MissingExtra(
-        f"The adapter to Inspect needs the package {error.name!r}, which is not installed.",
-        next_step=f"Run: {install_hint('inspect-ai')}",
-    ) from error
+    from inspect_ai.tool import ToolChoice, ToolInfo
 
 _OPTIONS = {
     "max_tokens": "max_tokens",
@@ -55,71 +50,86 @@ _OWN = frozenset(
 """Fields that Inspect itself acts on."""
 
 
-@inspect.modelapi("openmodels")
-class OpenModelsAPI(inspect.ModelAPI):
-    """The provider `openmodels` of Inspect.
+@cache
+def _register() -> type[inspect.ModelAPI]:
+    """Register the provider `openmodels` with Inspect, and return it.
 
-    Args:
-        model_name: The model's reference.
-        base_url: The server's address, for backends that take one.
-        api_key: The key, for backends that take one.
-        config: Inspect's own.
-        opened: The model, where it is open already; it is not closed then.
-        **model_args: Options of `Model`.
+    Raises:
+        MissingExtra: Inspect is not installed.
     """
+    try:
+        import inspect_ai.model as inspect
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"The adapter to Inspect needs the package {error.name!r}, which is not installed.",
+            next_step=f"Run: {install_hint('inspect-ai')}",
+        ) from error
 
-    def __init__(
-        self,
-        model_name: str,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        config: inspect.GenerateConfig = inspect.GenerateConfig(),  # noqa: B008 - as in Inspect's own
-        *,
-        opened: Model | None = None,
-        **model_args: Any,
-    ) -> None:
-        super().__init__(model_name, base_url, api_key, [], config)
-        given = {"base_url": base_url, "api_key": api_key}
-        self._is_own = opened is None
-        self._model = opened or Model(
-            model_name, **{name: value for name, value in given.items() if value is not None}, **model_args
-        )
+    class OpenModelsAPI(inspect.ModelAPI):  # type: ignore[misc]
+        def __init__(
+            self,
+            model_name: str,
+            base_url: str | None = None,
+            api_key: str | None = None,
+            config: inspect.GenerateConfig = inspect.GenerateConfig(),  # noqa: B008 - as in Inspect's own
+            *,
+            opened: Model | None = None,
+            **model_args: Any,
+        ) -> None:
+            super().__init__(model_name, base_url, api_key, [], config)
+            places = {"base_url": base_url, "api_key": api_key}
+            model_args |= {name: value for name, value in places.items() if value is not None}
+            self._is_own = opened is None
+            self._model = opened or Model(model_name, **model_args)
 
-    async def generate(
-        self,
-        input: list[inspect.ChatMessage],  # noqa: A002 - Inspect passes it by this name
-        tools: list[ToolInfo],
-        tool_choice: ToolChoice,
-        config: inspect.GenerateConfig,
-    ) -> inspect.ModelOutput:
-        """Return the model's answer."""
-        body = ChatBody.read(
-            {
-                "messages": await inspect.messages_to_openai(input),
-                "tools": [{"type": "function", "function": tool.model_dump(exclude_none=True)} for tool in tools],
-                **_read_config(config),
-                **({"tool_choice": _read_choice(tool_choice)} if tools else {}),
-            }
-        )
-        try:
-            reply = await self._model.achat(body.messages, **body.options())
-        except OutputInvalid as error:
-            reply = error.reply  # an evaluation scores what a model answers
-        head = {"id": uuid4().hex, "object": "chat.completion", "created": int(time.time()), "model": self.model_name}
-        output = await inspect.model_output_from_openai(replies.encode_chat(reply, head))
-        output.metadata = {"cost": reply.cost}
-        return output
+        async def generate(
+            self,
+            input: list[inspect.ChatMessage],  # noqa: A002 - Inspect passes it by this name
+            tools: list[ToolInfo],
+            tool_choice: ToolChoice,
+            config: inspect.GenerateConfig,
+        ) -> inspect.ModelOutput:
+            functions = [{"type": "function", "function": tool.model_dump(exclude_none=True)} for tool in tools]
+            choice = {"tool_choice": _read_choice(tool_choice)} if tools else {}
+            messages = await inspect.messages_to_openai(input)
+            body = ChatBody.read({"messages": messages, "tools": functions, **choice, **_read_config(config)})
+            try:
+                reply = await self._model.achat(body.messages, **body.options())
+            except OutputInvalid as error:
+                reply = error.reply  # an evaluation scores what a model answers
+            head = {"id": uuid4().hex, "object": "chat.completion", "created": int(time.time())}
+            completion = replies.encode_chat(reply, {**head, "model": self.model_name})
+            output = await inspect.model_output_from_openai(completion)
+            output.metadata = {"cost": reply.cost}
+            return output
 
-    async def aclose(self) -> None:
-        """Close the model, where the provider opened it."""
-        if self._is_own:
-            await self._model.aclose()
+        def close(self) -> None:
+            if self._is_own:
+                self._model.close()
+
+    provider: type[inspect.ModelAPI] = inspect.modelapi("openmodels")(OpenModelsAPI)
+    return provider
+
+
+if not TYPE_CHECKING:  # a declared __getattr__ would make every misspelled name pass
+
+    def __getattr__(name: str) -> Any:
+        if name == "OpenModelsAPI":  # what the entry point names
+            return _register()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def as_model(model: Model) -> inspect.Model:
-    """Return a model as Inspect's `Model`; the caller closes it."""
+    """Return a model as Inspect's `Model`; the caller closes it.
+
+    Raises:
+        MissingExtra: Inspect is not installed.
+    """
+    provider = _register()
+    import inspect_ai.model as inspect
+
     config = inspect.GenerateConfig()
-    return inspect.Model(OpenModelsAPI(model.reference, config=config, opened=model), config)
+    return inspect.Model(provider(model.reference, config=config, opened=model), config)
 
 
 def as_rows(logs: EvalLog | Iterable[EvalLog]) -> list[dict[str, Any]]:
@@ -130,7 +140,8 @@ def as_rows(logs: EvalLog | Iterable[EvalLog]) -> list[dict[str, Any]]:
     """
     rows = []
     places: dict[tuple[str, Any], int] = {}
-    for log in [logs] if isinstance(logs, EvalLog) else logs:
+    listed: Any = [logs] if hasattr(logs, "samples") else logs
+    for log in listed:
         for sample in log.samples or ():
             index = places.setdefault((log.eval.task, sample.id), len(places))
             rows.append(_read_sample(sample, index, log.eval.model.removeprefix("openmodels/"), log.eval.task))
@@ -154,12 +165,14 @@ def _read_config(config: inspect.GenerateConfig) -> dict[str, Any]:
 
 
 def _read_choice(choice: ToolChoice) -> str:
-    if isinstance(choice, ToolFunction):
+    if not isinstance(choice, str):
         return str(choice.name)
     return "required" if choice == "any" else choice
 
 
 def _read_sample(sample: EvalSample, index: int, model: str, task: str) -> dict[str, Any]:
+    from inspect_ai.scorer import value_to_float
+
     to_float = value_to_float()
     scores: dict[str, float] = {}
     for scorer, score in (sample.scores or {}).items():
@@ -167,7 +180,7 @@ def _read_sample(sample: EvalSample, index: int, model: str, task: str) -> dict[
         for part, value in values.items():
             if value is not None and not isinstance(value, list):
                 scores[f"{scorer}/{part}" if part else scorer] = to_float(value)
-    costs = [(event.output.metadata or {}).get("cost") for event in sample.events if event.event == "model"]
+    costs: list[Any] = [(event.output.metadata or {}).get("cost") for event in sample.events if event.event == "model"]
     usages = list(sample.model_usage.values())
     usage = None
     if len(usages) == 1:

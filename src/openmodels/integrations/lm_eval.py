@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from openmodels.errors import MissingExtra, UnsupportedFeature
-from openmodels.integrations.common import MAX_TOKENS, make_row, run_all, split_pair
+from openmodels.integrations.evaluation import MAX_TOKENS, make_row, run_all, split_pair
 from openmodels.model import Model
 from openmodels.settings import install_hint
 
@@ -65,7 +65,7 @@ def as_rows(results: Mapping[str, Any], model: str) -> list[dict[str, Any]]:
     """Return the samples of `lm_eval.simple_evaluate` as rows of a comparison.
 
     A row has the keys of `Comparison.rows`, and its prompt, reference and tags as `Comparison.save` writes them; the
-    tag is the name of the task. Measures that are no number for each sample, as perplexity's, are left out.
+    tag is the name of the task. Only measures with a number for each sample are kept, so perplexity's are left out.
 
     Args:
         results: What `simple_evaluate` returned, with `log_samples`.

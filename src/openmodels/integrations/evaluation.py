@@ -20,7 +20,10 @@ _Result = TypeVar("_Result")
 
 
 def run_all(call: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-    """Return the results of calls in their order; the first error cancels the calls not begun."""
+    """Return the results of calls, in the order of the items.
+
+    The first error cancels the calls that have not begun.
+    """
     with ThreadPoolExecutor(CALLS) as pool:
         futures = [pool.submit(copy_context().run, call, item) for item in items]
         try:
@@ -34,7 +37,7 @@ def split_pair(context: str, continuation: str, prefix: str | None) -> tuple[str
     """Return a pair with the spaces between the two in the continuation.
 
     Raises:
-        InvalidRequest: There is no context and no prefix.
+        InvalidRequest: Context and prefix are both missing.
     """
     if not context and prefix is None:
         raise InvalidRequest(
@@ -61,7 +64,7 @@ def make_row(
     cost: float | None = None,
     error: str | None = None,
 ) -> dict[str, Any]:
-    """Return a result as a line of `Comparison.save`: a row of a comparison with its prompt, the task among its tags."""
+    """Return a result as a row of a comparison, with prompt and task."""
     tokens = None if usage is None else usage.output_tokens
     return {
         "model": model,
