@@ -31,6 +31,7 @@ _NAMES = {
     "choose.selection": ("Choice", "Selection"),
     "combine.cascade": ("cascade",),
     "combine.fallback": ("fallback",),
+    "combine.learned_router": ("LearnedRouter", "learn_router", "load_router"),
     "combine.route": ("route",),
     "combine.vote": ("vote",),
     "compare": ("compare",),
@@ -99,6 +100,7 @@ __all__ = [
     "InvalidReference",
     "InvalidRequest",
     "InvalidResponse",
+    "LearnedRouter",
     "LoadFailed",
     "Lock",
     "MapOptions",
@@ -165,6 +167,8 @@ __all__ = [
     "family",
     "fit",
     "info",
+    "learn_router",
+    "load_router",
     "lock",
     "openness",
     "pareto",
@@ -202,6 +206,11 @@ if TYPE_CHECKING:
     from openmodels.choose.selection import Choice, Selection
     from openmodels.combine.cascade import cascade
     from openmodels.combine.fallback import fallback
+    from openmodels.combine.learned_router import (
+        LearnedRouter,
+        learn_router,
+        load_router,
+    )
     from openmodels.combine.route import route
     from openmodels.combine.vote import vote
     from openmodels.compare import compare
