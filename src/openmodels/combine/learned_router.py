@@ -1,4 +1,4 @@
-"""`learn_router`: a route learned from a comparison, recommended only where it pays."""
+"""`learn_router`: a route learned from a comparison, if that pays."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FEWEST = 10  # prompts
 
 
 class ComparisonLike(Protocol):
-    """What a router learns from: a `Comparison`, or anything with its rows and prompts.
+    """What a router learns from, as a `Comparison`.
 
     Attributes:
         rows: Dicts with model, index, scores, and where known cost and error.
@@ -52,7 +52,9 @@ class ComparisonLike(Protocol):
 
 @dataclass(frozen=True)
 class LearnedRouter:
-    """A rule for `om.route`: the model that scored best on the prompts most like a new one.
+    """A rule for `om.route`, learned from a comparison.
+
+    It takes the model that scored best on the prompts most like a new one.
 
     Attributes:
         models: The names of the models; the rule returns a number of this list.
@@ -77,7 +79,7 @@ class LearnedRouter:
         return self.report
 
     def __call__(self, request: Request) -> int:
-        """Return the number of the model for a request; this makes it a rule for `om.route`."""
+        """Return the number of the model for a request."""
         if isinstance(request, ChatRequest):
             users = [message.text for message in request.messages if message.role == "user"]
             return self.choose(request.prompt or (users[-1] if users else ""))
@@ -95,7 +97,7 @@ class LearnedRouter:
         """A route over the models; None where it is not recommended, unless forced.
 
         Raises:
-            InvalidReference: A name of the comparison is no reference; say `models` then.
+            InvalidReference: A name of the comparison cannot be read as a reference; say `models` then.
         """
         return route(self, self._members) if self.recommended or self.is_forced else None
 
@@ -138,7 +140,7 @@ def learn_router(
     costs: Mapping[str, float] | None = None,
     force: bool = False,
 ) -> LearnedRouter:
-    """Return a router that has learned from a comparison which model answers which prompts best.
+    """Return a router that has learned from a comparison.
 
     A new prompt goes to the model that scored best on the prompts most like it. Each prompt of the comparison is routed
     by the others, those of its cluster left out, and the outcome is compared with the Zero router: the random mixture
@@ -182,7 +184,7 @@ def learn_router(
     if worth is not None and not has_costs:
         raise InvalidRequest("worth: the cost of a model is not known.", next_step="Say costs={name: US dollars}.")
 
-    prompts = [comparison.prompts[place] for place in kept]
+    prompts = [comparison.prompts[int(place)] for place in kept]
     texts = [_read_text(prompt) for prompt in prompts]
     outcomes = Outcomes(scores[kept], prices if has_costs else np.zeros_like(prices), _number_groups(prompts, texts))
     vectorizer = TextVectorizer(Model(embedder) if isinstance(embedder, str) else embedder)
@@ -289,7 +291,7 @@ def _read_metric(comparison: ComparisonLike, metric: str | None) -> str:
 
 
 def _read_table(comparison: ComparisonLike, names: Sequence[str], read: Any) -> NDArray[Any]:
-    """Return the mean of a value over repeats, of shape (prompts, models); NaN where it is not known."""
+    """Return means over repeats, of shape (prompts, models); NaN is not known."""
     import numpy as np
 
     sums = np.zeros((len(comparison.prompts), len(names)))
@@ -331,14 +333,14 @@ def _write_report(
     *,
     has_costs: bool,
 ) -> str:
-    shares = ", ".join(f"{share:.0%} {names[model]}" for model, share in evaluation.mixture)
+    fractions = ", ".join(f"{fraction:.0%} {names[model]}" for model, fraction in evaluation.mixture)
     scores, costs = outcomes.mean_scores.tolist(), outcomes.mean_costs.tolist()
     best = scores.index(max(scores))
     lines = [
         ("oracle (the best model for each prompt)", evaluation.oracle_score, evaluation.oracle_cost),
         ("this router", evaluation.score, evaluation.cost),
         (
-            f"Zero router, the mixture of the same cost ({shares})",
+            f"Zero router, the best mixture at that cost ({fractions})",
             evaluation.mixture_score,
             _mixture_cost(evaluation, costs),
         ),
@@ -360,7 +362,8 @@ def _write_report(
     if evaluation.beats_mixture:
         conclusion = "it beats the mixture: recommended."
     else:
-        conclusion = f"it does not beat the mixture: not recommended; use {names[best]}, or the mixture."
+        advice = names[best] if len(evaluation.mixture) == 1 else f"{names[best]}, or the mixture"
+        conclusion = f"it does not beat the mixture: not recommended; use {advice}."
         needed = paired.prompts_needed(result.mean, result.variance) if result.mean > 0 else None
         if needed is not None and needed > result.count:
             notes = [
@@ -371,4 +374,4 @@ def _write_report(
 
 
 def _mixture_cost(evaluation: RouterEvaluation, costs: Sequence[float]) -> float:
-    return sum(share * costs[model] for model, share in evaluation.mixture)
+    return sum(fraction * costs[model] for model, fraction in evaluation.mixture)

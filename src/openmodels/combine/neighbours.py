@@ -1,4 +1,4 @@
-"""Routing by neighbours: which model was best for the prompts most alike, and whether that pays."""
+"""Routing by the prompts most alike, and whether that pays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Outcomes:
     Attributes:
         scores: An array of shape (prompts, models).
         costs: US dollars, of the same shape; zeros where they are not known.
-        groups: For each prompt the number of its group: prompts of a group are no evidence for each other.
+        groups: For each prompt the number of its group: prompts of a group do not count for each other.
     """
 
     scores: Floats
@@ -48,16 +48,16 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True)
 class RouterEvaluation:
-    """How a router does on prompts that it has not learned from, beside what needs no router.
+    """How a router does on prompts that it has not learned from.
 
     Attributes:
         score: The router's mean score.
-        cost: Its mean cost.
+        cost: Its mean cost in US dollars.
         choices: The model that it chose for each prompt.
-        mixture: Models and shares of the random mixture with the same cost and the best score (the Zero router).
+        mixture: Models and fractions of the random mixture with the same cost and the best score (the Zero router).
         mixture_score: The mean score of the mixture.
         oracle_score: The mean score of the best model for each prompt.
-        oracle_cost: The mean cost of the cheapest of those.
+        oracle_cost: The mean cost of the cheapest of those, in US dollars.
         difference: Router minus mixture on the same prompts, with its test.
     """
 
@@ -121,7 +121,7 @@ def route_left_out(vectors: Floats, outcomes: Outcomes, neighbours: int, worth: 
 
 
 def find_mixture(costs: Sequence[float], scores: Sequence[float], cost: float) -> tuple[tuple[int, float], ...]:
-    """Return models and shares of the random mixture that scores most at a mean cost.
+    """Return models and fractions of the best random mixture at a mean cost.
 
     It lies on the upper hull of the models' points (cost, score); below the cheapest of them it is that one alone.
     """
@@ -136,8 +136,8 @@ def find_mixture(costs: Sequence[float], scores: Sequence[float], cost: float) -
         return ((hull[0], 1.0),)
     for low, high in pairwise(hull):
         if cost < costs[high]:
-            share = (cost - costs[low]) / (costs[high] - costs[low])
-            return ((low, 1 - share), (high, share))
+            fraction = (cost - costs[low]) / (costs[high] - costs[low])
+            return ((low, 1 - fraction), (high, fraction))
     return ((hull[-1], 1.0),)
 
 
@@ -158,11 +158,12 @@ def evaluate_router(vectors: Floats, outcomes: Outcomes, neighbours: int, worth:
     rows = np.arange(len(choices))
     scores, costs = outcomes.scores[rows, choices], outcomes.costs[rows, choices]
     mixture = find_mixture(outcomes.mean_costs.tolist(), outcomes.mean_scores.tolist(), float(costs.mean()))
-    expected = sum(share * outcomes.scores[:, model] for model, share in mixture)
+    expected = sum(fraction * outcomes.scores[:, model] for model, fraction in mixture)
     best = outcomes.scores.max(axis=1)
     cheapest = np.where(outcomes.scores == best[:, None], outcomes.costs, np.inf).min(axis=1)
     is_bounded = bool(((outcomes.scores >= 0) & (outcomes.scores <= 1)).all())
-    difference = paired.compare_differences(scores - expected, outcomes.groups.tolist(), is_bounded=is_bounded)
+    gains = (scores - expected).tolist()
+    difference = paired.compare_differences(gains, outcomes.groups.tolist(), is_bounded=is_bounded)
     if difference is None:
         raise AssertionError("there are prompts")
     return RouterEvaluation(

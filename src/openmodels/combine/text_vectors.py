@@ -1,4 +1,4 @@
-"""Vectors of prompts: those of an embedding model, or of words, which need no model."""
+"""Vectors of prompts: those of an embedding model, or of their words."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class TextVectorizer:
                 for place, count in _count_features(text).items():
                     row[place] = math.sqrt(count)
             if self.weights is None:
-                share = (1 + len(texts)) / (1 + np.count_nonzero(vectors, axis=0))
-                self.weights = np.round(np.log(share) + 1, 4).tolist()
+                fraction = (1 + len(texts)) / (1 + np.count_nonzero(vectors, axis=0))
+                self.weights = np.round(np.log(fraction) + 1, 4).tolist()
             vectors *= np.asarray(self.weights)
         else:
             vectors = self.embedder.embed([text or " " for text in texts]).vectors.astype(float)
