@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,7 +52,8 @@ def simulate(rng, *, count, effect, models=3, topics=4):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(paired, "_RESAMPLES", 999)
+    monkeypatch.setattr(paired, "sign_flip_p", partial(paired.sign_flip_p, resamples=999))
+    monkeypatch.setattr(paired, "difference_interval", lambda *_, **__: (0.0, 0.0))
 
 
 def recommends(vectors, outcomes):

@@ -364,7 +364,7 @@ def _write_report(
     else:
         advice = names[best] if len(evaluation.mixture) == 1 else f"{names[best]}, or the mixture"
         conclusion = f"it does not beat the mixture: not recommended; use {advice}."
-        needed = paired.prompts_needed(result.mean, result.variance) if result.mean > 0 else None
+        needed = paired.prompts_needed(result) if result.mean > 0 else None
         if needed is not None and needed > result.count:
             notes = [
                 *notes,
