@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 import openmodels as om
+from openmodels.backends.base import Backend
 from openmodels.backends.echo import EchoBackend
 from openmodels.testing import PATHS, SURFACES, Driver
 from openmodels.types.messages import ToolCall
@@ -171,6 +172,8 @@ class TestFirst:
 
 class Judge(EchoBackend):
     """Names the answer that holds a word, wherever it stands; or always the first."""
+
+    arun = Backend.arun
 
     def __init__(self, rest="", word=None):
         super().__init__(rest)
