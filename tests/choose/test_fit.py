@@ -161,6 +161,18 @@ class TestFigures:
         assert not between
         assert "may fit" in str(between)
 
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [({"model_type": "made_up"}, "'made_up' is not known"), ({}, "config.json lacks settings of 'llama'")],
+    )
+    def test_without_settings_a_token_takes_no_more_than_the_weights(self, tmp_path, changes, said):
+        content = files()
+        content["config.json"] = json.dumps({"model_type": "llama", **changes}).encode()
+        fit = om.fit(write(tmp_path / "bare", content), context=100, batch=2, device="cuda:1GB")
+        assert fit.kv_cache_bytes == Bounds(0, fit.weights_bytes * 100 * 2)
+        assert any(said in line for line in fit.assumptions)
+        assert om.fit(write(tmp_path / "bare", content), context=10**6, device="cuda:1GB").fits is None
+
 
 class TestSources:
     def test_records_paths_and_models_are_the_same(self, folder):

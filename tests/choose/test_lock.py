@@ -177,6 +177,23 @@ class TestAudit:
         assert audit.is_clean
         assert run("audit").exit_code == 0
 
+    def test_every_kind_of_change_is_listed_at_once(self, locked, monkeypatch):
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        assert run("audit").exit_code == 0
+        monkeypatch.delenv("HF_HUB_OFFLINE")
+        locked.change(EMBER, cardData={"license": "cc-by-nc-4.0"})
+        locked.change(TIDE, gated="manual")
+        locked.offer(EMBER, terms("kiln", 0.3, 0.4), terms("bellows", 0.3, 0.3))
+        gone = {"inferenceRetirementDate": f"{(TODAY + timedelta(days=9)).isoformat()}T00:00:00Z"}
+        locked.change_azure(deprecation=gone, replacementConfig={"targetModelName": "Dune-10B"})
+        shown = run("audit", "--json")
+        changes = json.loads(shown.stdout)["changes"]
+        worse = {(change["model"], change["field"]) for change in changes if change["is_worse"]}
+        due = {(EMBER, "license"), (TIDE, "gated"), (EMBER, "offers.kiln.price_in"), (DUNE, "retires_on")}
+        assert due <= worse
+        assert {change["successor"] for change in changes if change["model"] == DUNE} == {"Dune-10B"}
+        assert shown.exit_code == 6
+
     @pytest.mark.parametrize(
         ("license_", "is_worse"),
         [

@@ -18,6 +18,7 @@ from openmodels.choose.fit_files import ModelFiles
 from openmodels.choose.fit_gguf import WIDTH as GGUF_WIDTH, bound_gguf_cache, read_gguf_layout
 from openmodels.choose.fit_overhead import Overhead
 from openmodels.choose.fit_report import Estimate, Fit, gigabytes
+from openmodels.choose.fit_types import KNOWN
 from openmodels.errors import ErrorBoundary, InvalidRequest
 from openmodels.hub import addresses
 from openmodels.hub.model_page import parse_context_length
@@ -207,7 +208,7 @@ class _Calculation:
         else:
             bounds = bound_cache(self.files.config, context, batch, self.cache_width)
         # Without any setting: a token's keys and values take no more numbers than the weights have.
-        return bounds or Bounds(0, self.weights * batch)
+        return bounds or Bounds(0, self.weights * context * batch)
 
     def fits(self, total: int | Bounds) -> bool | None:
         low, high = total if isinstance(total, Bounds) else (total, total)
@@ -250,9 +251,12 @@ class _Calculation:
         if self.layout is None:
             header = self.files.gguf
             kind = header.architecture if header else decoder_config(self.files.config).get("model_type")
+            reason = f"the architecture {kind!r} is not known"
+            if header is None and kind in KNOWN:
+                reason = f"config.json lacks settings of {kind!r}"
             lines.append(
-                f"the architecture {kind!r} is not known: its cache is between nothing, as of a recurrent model, and "
-                "keys and values of every head in every layer"
+                f"{reason}: its cache is between nothing, as of a recurrent model, and keys and values of every head in "
+                "every layer; where their number is not stated either, as many numbers a token as the weights have"
             )
         elif self.layout.cross:
             length = self.layout.encoder_tokens
