@@ -255,8 +255,8 @@ class _Calculation:
             if header is None and kind in KNOWN:
                 reason = f"config.json lacks settings of {kind!r}"
             lines.append(
-                f"{reason}: its cache is between nothing, as of a recurrent model, and keys and values of every head in "
-                "every layer; where their number is not stated either, as many numbers a token as the weights have"
+                f"{reason}: its cache is between nothing, as of a recurrent model, and keys and values of every head "
+                "in every layer; where their number is not stated either, as many numbers a token as the weights have"
             )
         elif self.layout.cross:
             length = self.layout.encoder_tokens
