@@ -91,6 +91,12 @@ def test_each_model_answers_each_prompt_and_is_scored():
     assert comparison.summary[0].startswith("oracle:good answered 2 of 3, echo 0: not told apart; about ")
 
 
+def test_answers_stream_so_that_the_first_token_has_its_time():
+    backend = Oracle()
+    compare([om.Model(backend)], ["x"])
+    assert [request.stream for request in backend.requests] == [True]
+
+
 def test_in_a_running_loop_and_its_twin():
     async def main():
         plain = compare([model()], ["one"])
@@ -109,8 +115,7 @@ def test_models_by_name_and_twice():
 def test_a_combined_model_is_a_model_like_others(tmp_path):
     broken, spare = Oracle("broken", answers={"x": ContentFiltered("No.")}), Oracle("spare", cost=0.02)
     both = om.fallback([om.Model(broken), om.Model(spare)], on=(om.ContentFiltered,))
-    prices = {"combined": (0.0, 0.0)}
-    comparison = compare({"combined": both, "echo": "echo:"}, ["x"], save=tmp_path / "cache.jsonl", prices=prices)
+    comparison = compare({"combined": both, "echo": "echo:"}, ["x"], save=tmp_path / "cache.jsonl")
     assert comparison.rows[0]["text"] == "x"
     other = om.fallback([om.Model(broken)], on=(om.ContentFiltered,))
     assert calls.identify(both) != calls.identify(other)

@@ -247,7 +247,14 @@ class CallGrid:
         worst = price.worst_cost(request, call.built.corrections + 1)
         async with self.ledger.reserve(worst, price.likely_worst(request)):
             try:
-                reply = await model.achat(call.prompt, **options)
+                if call.built.corrections:
+                    reply = await model.achat(call.prompt, **options)
+                else:
+                    # Of an answer that does not stream, all of the text comes at its end.
+                    async with model.astream(call.prompt, **options) as stream:
+                        async for _ in stream:
+                            pass
+                        reply = stream.reply
             except OpenModelsError as error:
                 if may_have_cost(error):
                     cost = None if error.partial is None else price.cost_of(error.partial)

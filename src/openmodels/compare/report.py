@@ -120,7 +120,7 @@ def _matrix(comparison: Comparison) -> Iterator[str]:
 
 def _pair_table(metric: str, pairs: Sequence[ComparedPair]) -> Iterator[str]:
     yield f"<h3>{escape_html(metric)}</h3>"
-    heads = ["pair", "wins", "losses", "ties", "difference", "95 % interval", "p", "verdict", "more prompts", "test"]
+    heads = ["pair", "verdict", "more prompts", "wins", "losses", "ties", "difference", "95 % interval", "p", "test"]
     rows = []
     for pair in pairs:
         kind = pair.verdict if pair.verdict in ("better", "worse") else "dim"
@@ -128,12 +128,12 @@ def _pair_table(metric: str, pairs: Sequence[ComparedPair]) -> Iterator[str]:
         rows.append(
             [
                 escape_html(f"{pair.a} against {pair.b}"),
+                f'<span class="{kind}">{pair.verdict}</span>',
+                "" if pair.prompts_needed is None else f"{pair.prompts_needed:,}",
                 *(str(number) for number in (pair.wins, pair.losses, pair.ties)),
                 f"{pair.difference:+.3g}" if pair.count else "",
                 f"{low:+.3g} to {high:+.3g}" if pair.count else "",
                 f"{pair.p_adjusted:.3g}",
-                f'<span class="{kind}">{pair.verdict}</span>',
-                "" if pair.prompts_needed is None else f"{pair.prompts_needed:,}",
                 escape_html(pair.test),
             ]
         )
