@@ -28,13 +28,12 @@ hypothesis.settings.load_profile("house")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Each of several workers keeps to its share of the processors, and so do the threads and servers that it starts.
-# The number of threads that engines take by themselves is then right for what is left to them: two times two threads
-# that wait for each other on two processors are several times slower than one and one.
-if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and sys.platform == "linux":
+# Each of several workers keeps to its share of the processors, and so do the threads and servers that it starts:
+# engines take as many threads as there are processors, and more threads than these wait for each other in every step.
+PROCESSORS = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+if PROCESSORS and (worker := os.environ.get("PYTEST_XDIST_WORKER")):
     number, count = int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-    processors = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, processors[number % count :: count] or processors)
+    os.sched_setaffinity(0, PROCESSORS[number % count :: count] or PROCESSORS)
 
 
 _proved: dict[str, set[str]] = {}
@@ -58,6 +57,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     known |= {name: sorted(proved) for name, proved in _proved.items() if name in registry.BUILT_IN}
     file.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+@pytest.fixture
+def every_processor() -> Iterator[None]:
+    """What this test starts runs on every processor, not on a worker's share alone."""
+    if PROCESSORS:
+        share = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, PROCESSORS)
+    yield
+    if PROCESSORS:
+        os.sched_setaffinity(0, share)
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ def test_every_example_is_tried() -> None:
     assert sorted(CASES) == sorted(path.stem for path in EXAMPLES.glob("*.py"))
 
 
+# A cluster of Ray has half a minute to start its servers.
+@pytest.mark.usefixtures("every_processor")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.weights] if name in PEERS else []) for name in CASES]
 )
