@@ -155,6 +155,9 @@ class TestBudgets:
             other = {"x-api-key": "other"}
             assert http.post("/v1/chat/completions", json=body("hi", max_tokens=51), headers=other).status_code == 200
             assert keys[0].tokens == 10
+            form = {"type": "json_schema", "json_schema": {"schema": {"type": "object", "required": ["other"]}}}
+            answer = http.post("/v1/chat/completions", json=body("hi", response_format=form))
+            assert (answer.status_code, keys[0].tokens) == (422, 20)
 
     def test_dollars(self):
         key = ApiKey("poor", b"", max_usd=0.5)

@@ -126,6 +126,8 @@ HOSTILE = [
             {**BODY, "model": "x" * 10_000},
             {**BODY, "model": 7},
             {**BODY, "unknown": 1},
+            {**BODY, "messages": BODY["messages"] * 20_001},
+            {**BODY, "tools": [{"type": "function", "function": {"name": "a"}}] * 1025},
         )
     ),
 ]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from openmodels.errors import InvalidRequest, UnsupportedFeature
-from openmodels.openai_wire.bodies import WireBody
+from openmodels.openai_wire.bodies import MAX_ITEMS, MAX_TOOLS, WireBody
 from openmodels.types.messages import Text
 
 
@@ -87,9 +87,9 @@ class CountBody(WireBody):
         | {"inference_geo", "speed", "diagnostics"}
     )
 
-    messages: Annotated[list[InputMessage], Field(min_length=1)]
+    messages: Annotated[list[InputMessage], Field(min_length=1, max_length=MAX_ITEMS)]
     system: Text | list[dict[str, Any]] | None = None
-    tools: list[ToolDefinition] | None = None
+    tools: Annotated[list[ToolDefinition], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: ChosenTool | None = None
     thinking: dict[str, Any] | None = None
     output_config: OutputConfig | None = None

@@ -17,6 +17,10 @@ from openmodels.types.options import CALL_OPTIONS, CallOptions, EmbedOptions, Re
 _FORWARDED = frozenset({"logit_bias", "min_p", "reasoning_effort", "verbosity"})
 """Fields without an option of ours, which only the server of a model acts on."""
 _SEEDS = 2**63
+MAX_ITEMS = 20_000
+"""Messages or items of a request at most: reading them takes time in which no other request is answered."""
+MAX_TOOLS = 1024
+"""Tools of a request at most."""
 
 
 class WireBody(BaseModel):
@@ -209,11 +213,11 @@ class ChatBody(_Generating):
         }
     )
 
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_ITEMS)]
     max_completion_tokens: Annotated[int, Field(strict=True, ge=1, lt=2**31)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(strict=True, ge=0, le=100)] | None = None
-    tools: list[FunctionTool] | None = None
+    tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: OutputFormat | None = None

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from openmodels.errors import InvalidRequest, UnsupportedFeature
-from openmodels.openai_wire.bodies import StreamOptions, WireBody, select_tools
+from openmodels.openai_wire.bodies import MAX_ITEMS, MAX_TOOLS, StreamOptions, WireBody, select_tools
 from openmodels.types.messages import Text
 
 _STATELESS = "Nothing is kept between requests: send the whole conversation as `input`."
@@ -85,7 +85,7 @@ class ResponsesBody(WireBody):
         }
     )
 
-    input: Text | Annotated[list[dict[str, Any]], Field(min_length=1)]
+    input: Text | Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_ITEMS)]
     instructions: Text | None = None
     max_output_tokens: Annotated[int, Field(strict=True, ge=1, lt=2**31)] | None = None
     temperature: Annotated[float, Field(strict=True, ge=0, le=100)] | None = None
@@ -93,7 +93,7 @@ class ResponsesBody(WireBody):
     presence_penalty: Annotated[float, Field(strict=True, ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(strict=True, ge=-2, le=2)] | None = None
     top_logprobs: Annotated[int, Field(strict=True, ge=0, le=100)] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     text: TextConfig | None = None

@@ -29,7 +29,7 @@ class ChatEndpoint(ModelEndpoint[ChatBody]):
 
     def most_tokens(self, body: ChatBody) -> int:
         """Return the tokens that the answer to a body may have."""
-        return (body.max_completion_tokens or body.options().get("max_tokens") or 0) * (body.n or 1)
+        return int(body.max_completion_tokens or body.max_tokens or 0) * (body.n or 1)
 
     async def answer(self, exchange: HttpExchange, body: ChatBody, model: Model) -> None:
         """Ask the model and send its answer."""
@@ -62,15 +62,14 @@ class CompletionEndpoint(ModelEndpoint[CompletionBody]):
 
     def most_tokens(self, body: CompletionBody) -> int:
         """Return the tokens that the answers to a body may have."""
-        return int(body.options().get("max_tokens") or 0) * (body.n or 1) * len(body.prompts)
+        return int(body.max_tokens or 0) * (body.n or 1) * len(body.prompts)
 
     async def answer(self, exchange: HttpExchange, body: CompletionBody, model: Model) -> None:
         """Ask the model and send its answer."""
         options = self.limit(body.options(), model)
         forward(options, body.forwarded(), exchange, model)
         answered = [await model.acomplete(prompt, **options) for prompt in body.prompts]
-        exchange.usage = joined_usage(answered)
-        exchange.cost = sum((reply.cost or 0.0 for reply in answered), 0.0)
+        exchange.settle(joined_usage(answered), sum((reply.cost or 0.0 for reply in answered), 0.0))
         head = head_of("text_completion", "cmpl", exchange.model)
         echoed = body.prompts if body.echo else ()
         encoded = replies.encode_completion(answered, head, echoed)

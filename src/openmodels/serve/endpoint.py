@@ -104,11 +104,15 @@ class ModelEndpoint(ABC, Generic[_Body]):
     @asynccontextmanager
     async def _budgeted(self, exchange: HttpExchange, body: _Body) -> AsyncGenerator[None, None]:
         reserved = self.most_tokens(body)
-        exchange.key.reserve(reserved)
+        exchange.reserve(reserved)
         try:
             yield
+        except OpenModelsError as error:
+            if error.partial is not None:  # what failed has been generated all the same
+                self.note(exchange, error.partial)
+            raise
         finally:
-            exchange.key.settle(reserved, exchange.usage, exchange.cost)
+            exchange.settle()
 
     def limit(self, options: dict[str, Any], model: Model) -> dict[str, Any]:
         """Return the options of a call within the server's limits."""
@@ -125,7 +129,7 @@ class ModelEndpoint(ABC, Generic[_Body]):
 
     def note(self, exchange: HttpExchange, reply: Reply) -> None:
         """Take what a reply has consumed into the books."""
-        exchange.usage, exchange.cost = reply.usage, reply.cost
+        exchange.settle(reply.usage, reply.cost)
 
 
 def head_of(kind: str, prefix: str, model: str) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class RequestLimits:
 
     body_bytes: int = 32 * 2**20
     body_seconds: float = 30.0
-    send_seconds: float = 60.0
+    send_seconds: float = 120.0
 
 
 class HttpExchange:
@@ -87,6 +87,23 @@ class HttpExchange:
         self._encode_failure = encode_failure
         self._validation_status = validation_status
         self._is_complete = False
+        self._reserved: int | None = None
+
+    def reserve(self, tokens: int) -> None:
+        """Set tokens of the key's budget aside.
+
+        Raises:
+            Refusal: The budgets do not allow it.
+        """
+        self.key.reserve(tokens)
+        self._reserved = tokens
+
+    def settle(self, usage: Usage | None = None, cost: float | None = None) -> None:
+        """Book what the call has consumed, once and before its answer ends."""
+        if self._reserved is not None:
+            self.usage, self.cost = usage, cost
+            self.key.settle(self._reserved, usage, cost)
+            self._reserved = None
 
     async def read_json(self) -> Any:
         """Return the JSON value of the body.

@@ -61,6 +61,7 @@ class CountEndpoint(ModelEndpoint[CountBody]):
             tools: dict[str, Any] = {"tools": options["tools"]} if "tools" in options else {}
             read = await fetch_images(messages, model)
             reply = await read_reply(model, read, self.limit({**tools, "max_tokens": 1}, model))
+            self.note(exchange, reply)
             tokens = reply.usage.input_tokens
         if tokens is None:
             # A server would be paid for it, so the number is an estimate: English has four characters a token.

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from openmodels import settings
 from openmodels.errors import OpenModelsError
 from openmodels.model import Model
 from openmodels.model_reference import parse_hub_id
@@ -87,7 +86,7 @@ def _find_facts(model: Model) -> dict[str, Any]:
     """Return what the index and the disk know of a model, or an empty dict."""
     if model.backend.name not in ("hf", "local", "azure"):
         return {}
-    rest = settings.DEFAULT_MODEL.partition(":")[2] if model.reference == settings.DEFAULT_MODEL else model.backend.rest
+    rest = model.backend.rest
     from openmodels.catalog import api
 
     with contextlib.suppress(OpenModelsError, OSError, ValueError):

@@ -12,7 +12,6 @@ from openmodels.serve.endpoint import ModelEndpoint
 from openmodels.serve.exchange import HttpExchange
 from openmodels.serve.failures import EncodeFailure, ErrorAnswer, encode_openai
 from openmodels.serve.served_models import ServedModel
-from openmodels.types.reply import Usage
 
 _ALIAS = "jev-latest"
 
@@ -28,7 +27,7 @@ class EmbeddingsEndpoint(ModelEndpoint[EmbeddingsBody]):
         """Embed the texts and send the vectors."""
         options = self.options_of(body, "dimensions", "extra")
         result = await model.aembed(body.texts, **options)
-        exchange.usage = Usage(input_tokens=result.usage.input_tokens, output_tokens=0)
+        exchange.settle(result.usage)
         is_base64 = body.encoding_format == "base64"
         await exchange.send_json(embeddings.encode_embeddings(result, exchange.model, as_base64=is_base64))
 
@@ -43,7 +42,7 @@ class RerankEndpoint(ModelEndpoint[RerankBody]):
     async def answer(self, exchange: HttpExchange, body: RerankBody, model: Model) -> None:
         """Rank the documents and send the scores."""
         ranking = await model.arerank(body.query, body.texts, **self.options_of(body, "top_n", "extra"))
-        exchange.usage = Usage(input_tokens=ranking.usage.input_tokens, output_tokens=0)
+        exchange.settle(ranking.usage)
         with_documents = bool(body.return_documents)
         await exchange.send_json(rerank.encode_ranking(ranking, exchange.model, with_documents=with_documents))
 
@@ -81,5 +80,5 @@ class DecisionEndpoint(ModelEndpoint[SystemOneBody]):
         # `Model.adecide` leaves out the usage, which the wire demands.
         runner = model._runner  # noqa: SLF001
         decisions = await runner.arun(request, retries, model.backend.adecide)
-        exchange.usage = decisions.usage
+        exchange.settle(decisions.usage)
         await exchange.send_json(systemone.encode_decisions(decisions, request.questions, exchange.model))
