@@ -208,3 +208,12 @@ def test_a_prompt_without_a_score_of_every_model_is_left_out_and_said():
     comparison = compared(WINNERS)
     comparison.rows[0]["scores"] = {}
     assert "1 prompts without a score" in om.learn_router(comparison).report
+
+
+def test_it_learns_from_a_real_comparison():
+    prompts = [{"prompt": f"Say {noun}.", "reference": noun} for noun in NOUNS]
+    comparison = om.compare(["echo:a", "echo:b"], prompts, metrics=["contains"], progress=False)
+    router = om.learn_router(comparison)
+    assert router.models == ("echo:a", "echo:b")
+    assert not router.recommended
+    assert "use echo:a." in router.report

@@ -9,6 +9,7 @@ import types
 import pytest
 
 import openmodels as om
+from openmodels.integrations.evaluation import compare_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -56,6 +57,12 @@ def test_inspect_runs_a_task(model, greedy, tmp_path):
         assert row["seconds"] > 0
         assert row["error"] is None
         assert row["tags"] == ["capitals"]
+    comparison = compare_rows(rows)
+    assert comparison.models == (model.reference, "echo:")
+    right = sum(row["scores"]["includes"] for row in rows[:4])
+    assert comparison.scores["includes"][model.reference].mean == right / 4
+    assert (comparison.pairs[0].a, comparison.pairs[0].wins) == (model.reference, right)
+    assert "includes" in comparison.table()
 
 
 def test_inspect_options_reach_the_model_or_are_refused():

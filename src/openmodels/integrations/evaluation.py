@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from openmodels.errors import InvalidRequest
 from openmodels.types.reply import Usage
+
+if TYPE_CHECKING:
+    from openmodels.compare.comparison import Comparison
 
 CALLS = 8
 """Calls at the same time: local ones share their forward passes."""
@@ -86,3 +89,60 @@ def make_row(
         "cluster": None,
         "tags": [task],
     }
+
+
+def compare_rows(rows: Iterable[Mapping[str, Any]]) -> Comparison:
+    """Return the rows of adapters as a comparison, with its table and statistics.
+
+    Args:
+        rows: What `as_rows` of the adapters returned, for several models on the same tasks.
+
+    Raises:
+        InvalidRequest: There are none, or rows with the same index have other prompts.
+        MissingExtra: The statistics need a package that is not installed.
+    """
+    from openmodels.compare import results
+    from openmodels.compare.comparison import Comparison
+    from openmodels.compare.metrics import RowMetric
+    from openmodels.compare.prompts import ComparedPrompt
+
+    listed = [dict(row) for row in rows]
+    prompts: dict[int, ComparedPrompt] = {}
+    for row in listed:
+        fields = {"reference": row["reference"], "cluster": row["cluster"], "tags": tuple(row["tags"])}
+        prompt = ComparedPrompt(row["index"], row["prompt"], **fields)
+        if prompts.setdefault(row["index"], prompt).prompt != prompt.prompt:
+            raise InvalidRequest(f"rows: those of index {row['index']} have different prompts: the tasks differ.")
+    if not listed or sorted(prompts) != list(range(len(prompts))):
+        raise InvalidRequest("rows: expected what `as_rows` returned, with a row for each prompt.")
+    ordered = [prompts[index] for index in range(len(prompts))]
+    models = tuple(dict.fromkeys(row["model"] for row in listed))
+    metrics = tuple(dict.fromkeys(name for row in listed for name in row["scores"]))
+    pairs: list[results.ComparedPair] = []
+    scores: dict[str, dict[str, results.MeanScore | None]] = {}
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for name in metrics:
+        by_model = {model: results.average_repeats(listed, model, name) for model in models}
+        is_bounded = all(0 <= score <= 1 for values in by_model.values() for score in values.values())
+        is_rate = results.are_rates(by_model)
+        of_metric = results.compare_pairs(RowMetric(name, lambda _: [], is_bounded), by_model, ordered)
+        scores[name] = {
+            model: results.mean_score(values, ordered, is_rate=is_rate, is_bounded=is_bounded)
+            for model, values in by_model.items()
+        }
+        means = {model: mean.mean for model, mean in scores[name].items() if mean is not None}
+        groups[name] = results.group_models(means, of_metric)
+        pairs += of_metric
+    costs = [row["cost"] for row in listed if row["cost"] is not None]
+    return Comparison(
+        models=models,
+        prompts=tuple(ordered),
+        metrics=metrics,
+        rows=listed,
+        pairs=tuple(pairs),
+        scores=scores,
+        groups=groups,
+        judge=None,
+        estimate=(),
+        cost=sum(costs) if costs else None,
+    )
