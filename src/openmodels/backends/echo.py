@@ -7,6 +7,7 @@ is called only where `tool_choice` demands it, with the message as its arguments
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 import time
@@ -73,7 +74,9 @@ class EchoBackend(Backend):
                     yield delta
             return
         with closing(self._answer(request)) as deltas:
-            for delta in deltas:
+            for number, delta in enumerate(deltas):
+                if number % 16 == 15:
+                    await asyncio.sleep(0)  # a long answer must not keep the event loop from other calls
                 yield delta
 
     def _answer(self, request: ChatRequest) -> Generator[Delta, None, None]:
