@@ -75,7 +75,7 @@ class EchoBackend(Backend):
             return
         with closing(self._answer(request)) as deltas:
             for number, delta in enumerate(deltas):
-                if number % 16 == 15:
+                if number % 4 == 3:
                     await asyncio.sleep(0)  # a long answer must not keep the event loop from other calls
                 yield delta
 
