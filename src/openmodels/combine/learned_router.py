@@ -14,9 +14,9 @@ from openmodels import files
 from openmodels.backends.base import Request
 from openmodels.combine.combination import ModelLike
 from openmodels.combine.neighbours import (
+    Neighbourhoods,
     Outcomes,
     RouterEvaluation,
-    choose_models,
     count_neighbours,
     evaluate_router,
 )
@@ -89,8 +89,8 @@ class LearnedRouter:
         """Return the number of the model for a prompt."""
         vectors = self._vectorizer.vectorize([prompt])
         means = self._outcomes.mean_scores[None, :]
-        chosen = choose_models(vectors @ self._vectors.T, self._outcomes, means, self._neighbours, self._worth)
-        return int(chosen[0])
+        neighbourhoods = Neighbourhoods(vectors @ self._vectors.T, self._neighbours)
+        return int(neighbourhoods.choose(self._outcomes, means, self._worth)[0])
 
     @cached_property
     def model(self) -> Model | None:
@@ -359,6 +359,8 @@ def _write_report(
         f"On {result.count} prompts, each routed by the others, the router scores {result.mean:+.3f} against the "
         f"mixture (95 % interval {low:+.3f} to {high:+.3f}, p = {result.p_value:.2g})"
     )
+    if evaluation.shuffled_p is not None:
+        sentence += f"; with the outcomes shuffled among the prompts, as much has p = {evaluation.shuffled_p:.2g}"
     if evaluation.beats_mixture:
         conclusion = "it beats the mixture: recommended."
     else:

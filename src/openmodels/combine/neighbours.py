@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _PRIOR = 1.0
 """How much a model's mean score counts beside the neighbours: as much as a prompt with the same words."""
+_SHUFFLES = 199
+_SEED = 20_261_201
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class RouterEvaluation:
         oracle_score: The mean score of the best model for each prompt.
         oracle_cost: The mean cost of the cheapest of those, in US dollars.
         difference: Router minus mixture on the same prompts, with its test.
+        shuffled_p: The chance of such a difference where the prompts tell nothing of the outcomes; None where the first
+            test has decided.
     """
 
     score: float
@@ -69,11 +73,12 @@ class RouterEvaluation:
     oracle_score: float
     oracle_cost: float
     difference: paired.PairedDifference
+    shuffled_p: float | None
 
     @property
     def beats_mixture(self) -> bool:
         """Whether it scores more than the mixture, beyond chance."""
-        return self.difference.mean > 0 and self.difference.p_value <= paired.ALPHA
+        return self.shuffled_p is not None and self.shuffled_p <= paired.ALPHA / 2
 
 
 def count_neighbours(prompts: int) -> int:
@@ -81,43 +86,40 @@ def count_neighbours(prompts: int) -> int:
     return max(5, round(2 * math.sqrt(prompts)))
 
 
-def choose_models(
-    similarities: Floats, outcomes: Outcomes, means: Floats, neighbours: int, worth: float | None
-) -> Floats:
-    """Return the number of the model for each row of similarities.
+class Neighbourhoods:
+    """The known prompts most like each of some prompts, and how alike.
 
     Args:
         similarities: An array of shape (rows, prompts); -inf leaves a prompt out.
-        outcomes: What the models scored on the prompts.
-        means: The mean scores that count beside the neighbours, of shape (rows, models).
         neighbours: How many prompts are asked.
-        worth: US dollars that a score higher by 1 is worth; None puts the score first.
     """
-    import numpy as np
 
-    count = min(neighbours, similarities.shape[1])
-    nearest = np.argpartition(-similarities, count - 1, axis=1)[:, :count]
-    weights = np.maximum(np.take_along_axis(similarities, nearest, axis=1), 0.0)
-    sums = np.einsum("rk,rkm->rm", weights, outcomes.scores[nearest])
-    expected = (sums + _PRIOR * means) / (weights.sum(axis=1, keepdims=True) + _PRIOR)
-    costs = outcomes.mean_costs
-    if worth is not None:
-        expected = expected - costs / worth
-    # Of equals the cheaper, then the better one.
-    order = np.lexsort((-outcomes.mean_scores, costs))
-    chosen: Floats = order[np.argmax(np.round(expected[:, order], 9), axis=1)]
-    return chosen
+    def __init__(self, similarities: Floats, neighbours: int) -> None:
+        import numpy as np
 
+        count = min(neighbours, similarities.shape[1])
+        self.nearest = np.argpartition(-similarities, count - 1, axis=1)[:, :count]
+        self.weights = np.maximum(np.take_along_axis(similarities, self.nearest, axis=1), 0.0)
 
-def route_left_out(vectors: Floats, outcomes: Outcomes, neighbours: int, worth: float | None) -> Floats:
-    """Return the model for each prompt, chosen by the prompts of the other groups."""
-    import numpy as np
+    def choose(self, outcomes: Outcomes, means: Floats, worth: float | None) -> Floats:
+        """Return the number of the model for each row.
 
-    same = outcomes.groups[:, None] == outcomes.groups[None, :]
-    similarities = np.where(same, -np.inf, vectors @ vectors.T)
-    others = ~same
-    means = (others @ outcomes.scores) / np.maximum(others.sum(axis=1, keepdims=True), 1)
-    return choose_models(similarities, outcomes, means, neighbours, worth)
+        Args:
+            outcomes: What the models scored on the known prompts.
+            means: The mean scores that count beside the neighbours, of shape (rows, models).
+            worth: US dollars that a score higher by 1 is worth; None puts the score first.
+        """
+        import numpy as np
+
+        sums = np.einsum("rk,rkm->rm", self.weights, outcomes.scores[self.nearest])
+        expected = (sums + _PRIOR * means) / (self.weights.sum(axis=1, keepdims=True) + _PRIOR)
+        costs = outcomes.mean_costs
+        if worth is not None:
+            expected = expected - costs / worth
+        # Of equals the cheaper, then the better one.
+        order = np.lexsort((-outcomes.mean_scores, costs))
+        chosen: Floats = order[np.argmax(np.round(expected[:, order], 9), axis=1)]
+        return chosen
 
 
 def find_mixture(costs: Sequence[float], scores: Sequence[float], cost: float) -> tuple[tuple[int, float], ...]:
@@ -154,25 +156,46 @@ def evaluate_router(vectors: Floats, outcomes: Outcomes, neighbours: int, worth:
     """
     import numpy as np
 
-    choices = route_left_out(vectors, outcomes, neighbours, worth)
-    rows = np.arange(len(choices))
-    scores, costs = outcomes.scores[rows, choices], outcomes.costs[rows, choices]
-    mixture = find_mixture(outcomes.mean_costs.tolist(), outcomes.mean_scores.tolist(), float(costs.mean()))
-    expected = sum(fraction * outcomes.scores[:, model] for model, fraction in mixture)
-    best = outcomes.scores.max(axis=1)
-    cheapest = np.where(outcomes.scores == best[:, None], outcomes.costs, np.inf).min(axis=1)
+    others = outcomes.groups[:, None] != outcomes.groups[None, :]
+    neighbourhoods = Neighbourhoods(np.where(others, vectors @ vectors.T, -np.inf), neighbours)
+    counts = np.maximum(others.sum(axis=1, keepdims=True), 1)
+    rows = np.arange(len(vectors))
+
+    def route_left_out(permuted: Outcomes) -> tuple[Floats, Floats, tuple[tuple[int, float], ...], Floats]:
+        """Return the choices by other groups, their costs, the mixture and gains."""
+        choices = neighbourhoods.choose(permuted, (others @ permuted.scores) / counts, worth)
+        costs = permuted.costs[rows, choices]
+        mixture = find_mixture(permuted.mean_costs.tolist(), permuted.mean_scores.tolist(), float(costs.mean()))
+        expected = sum(fraction * permuted.scores[:, model] for model, fraction in mixture)
+        return choices, costs, mixture, permuted.scores[rows, choices] - expected
+
+    choices, costs, mixture, gains = route_left_out(outcomes)
     is_bounded = bool(((outcomes.scores >= 0) & (outcomes.scores <= 1)).all())
-    gains = (scores - expected).tolist()
-    difference = paired.compare_differences(gains, outcomes.groups.tolist(), is_bounded=is_bounded)
+    difference = paired.compare_differences(gains.tolist(), outcomes.groups.tolist(), is_bounded=is_bounded)
     if difference is None:
         raise AssertionError("there are prompts")
+    shuffled_p = None
+    if difference.mean > 0 and difference.p_value <= paired.ALPHA:
+        # The paired test takes the gains for independent, but prompts alike share their neighbours. This test is exact:
+        # where the prompts tell nothing of the outcomes, every order of these is as likely.
+        draw = np.random.default_rng(_SEED)
+        reached = 0
+        for _ in range(_SHUFFLES):
+            order = draw.permutation(len(rows))
+            shuffled = Outcomes(outcomes.scores[order], outcomes.costs[order], outcomes.groups)
+            reached += bool(route_left_out(shuffled)[3].mean() >= difference.mean - 1e-12)
+        shuffled_p = (1 + reached) / (1 + _SHUFFLES)
+    score = float(outcomes.scores[rows, choices].mean())
+    best = outcomes.scores.max(axis=1)
+    cheapest = np.where(outcomes.scores == best[:, None], outcomes.costs, np.inf).min(axis=1)
     return RouterEvaluation(
-        score=float(scores.mean()),
+        score=score,
         cost=float(costs.mean()),
         choices=choices,
         mixture=mixture,
-        mixture_score=float(np.mean(expected)),
+        mixture_score=score - float(gains.mean()),
         oracle_score=float(best.mean()),
         oracle_cost=float(cheapest.mean()),
         difference=difference,
+        shuffled_p=shuffled_p,
     )
