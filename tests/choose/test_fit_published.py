@@ -109,6 +109,52 @@ def test_an_unknown_architecture_has_bounds():
     assert bound_cache({"model_type": "made_up"}, 100, 3, BF16) is None
 
 
+@pytest.mark.parametrize(
+    ("config", "tokens", "numbers"),
+    [
+        # transformers leaves out of the parts of a multimodal model what their class says. Gemma's head_dim of 256 is
+        # not hidden_size / heads: 8 full layers and 40 of 1,024 tokens, each with 8 heads.
+        (
+            {"hidden_size": 3840, "num_attention_heads": 16, "num_hidden_layers": 48, "num_key_value_heads": 8,
+             "sliding_window": 1024, "model_type": "gemma3_text"},
+            KB8, 2 * 8 * 256 * (8 * KB8 + 40 * 1024),
+        ),
+        # 34 layers, of which every sixth is full; 4 heads of 256 by the class.
+        (
+            {"hidden_size": 2560, "num_hidden_layers": 34, "sliding_window": 1024, "model_type": "gemma3_text"},
+            KB8, 2 * 4 * 256 * (5 * KB8 + 29 * 1024),
+        ),
+        # All by the class: 32 layers with 32 heads of 128.
+        ({"max_position_embeddings": 4096, "model_type": "llama"}, 100, 100 * 2 * 32 * 32 * 128),
+        # A window that the class has, and one that the config takes away.
+        ({"model_type": "mistral", "num_hidden_layers": 40}, KB8, 4096 * 2 * 40 * 8 * 128),
+        ({"model_type": "mistral", "sliding_window": None}, KB8, KB8 * 2 * 32 * 8 * 128),
+    ],
+)  # fmt: skip
+def test_parts_leave_out_the_defaults_of_their_class(config, tokens, numbers):
+    assert read_layout({"model_type": "some_vlm", "text_config": config}).count_bytes(tokens, 1, BF16) == numbers * BF16
+
+
+@pytest.mark.parametrize(
+    ("config", "numbers"),
+    [
+        # Multimodal, with the settings of the text outside: 28 layers with 4 heads of 3584/28.
+        ({"model_type": "qwen2_5_vl", "hidden_size": 3584, "num_attention_heads": 28, "num_hidden_layers": 28,
+          "num_key_value_heads": 4, "sliding_window": 32768, "use_sliding_window": False, "max_window_layers": 28},
+         2 * 28 * 4 * 128),
+        # An indexer's keys beside each latent.
+        ({"model_type": "deepseek_v32", "num_hidden_layers": 61, "kv_lora_rank": 512, "qk_rope_head_dim": 64,
+          "num_attention_heads": 128, "hidden_size": 7168, "index_head_dim": 128}, 61 * (512 + 64 + 128)),
+        # Two attentions in each layer.
+        ({"model_type": "longcat_flash", "num_layers": 28, "kv_lora_rank": 512, "qk_rope_head_dim": 64,
+          "num_attention_heads": 64, "hidden_size": 6144}, 2 * 28 * (512 + 64)),
+        ({"model_type": "xglm", "d_model": 1024, "attention_heads": 16, "num_layers": 24}, 2 * 24 * 1024),
+    ],
+)  # fmt: skip
+def test_settings_by_other_names(config, numbers):
+    assert read_layout(config).count_bytes(100_000, 1, BF16) == 100_000 * numbers * BF16
+
+
 def test_every_config_names_its_source():
     assert len(PUBLISHED) >= 12
     assert all(entry["source"] for entry in PUBLISHED.values())

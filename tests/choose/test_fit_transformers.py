@@ -12,7 +12,7 @@ pytestmark = pytest.mark.weights
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from openmodels.choose.fit_cache import read_layout  # noqa: E402 - below the import that may end this file
+from openmodels.choose.fit_cache import _defaults, read_layout  # noqa: E402 - below the import that may end this file
 
 TOKENS, BATCH, WINDOW = 40, 2, 12
 SIZES = {
@@ -96,3 +96,13 @@ def test_falcon_repeats_shared_keys_for_each_query_head():
     layout = read_layout({**json.loads(config.to_json_string()), "model_type": "falcon"})
     repeats = SIZES["num_attention_heads"] // SIZES["num_kv_heads"]
     assert measured(output["cache"]) == repeats * layout.count_bytes(TOKENS, BATCH, 4)
+
+
+def test_the_defaults_of_classes_are_those_of_transformers():
+    for kind, settings in _defaults().items():
+        config = transformers.CONFIG_MAPPING[kind]
+        config = getattr(config, "sub_configs", {}).get("text_config", config)
+        fields = config.__dataclass_fields__
+        for name, value in settings.items():
+            stated = fields[name].default or getattr(config(), name)
+            assert (list(stated) if isinstance(stated, tuple) else stated) == value, (kind, name)

@@ -107,7 +107,8 @@ def _fit(model: Any, context: int | None, batch: int, device: str, dtype: str | 
 def _check_count(name: str, value: Any, unit: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < _LARGEST:
         raise InvalidRequest(
-            f"{name}: {str(value)[:60]!r} is not a number of {unit}.", next_step="Write a whole number from 1 on."
+            f"{name}: {repr(value)[:60]} is not a number of {unit}.",
+            next_step=f"Write a whole number from 1 to {_LARGEST - 1:,}.",
         )
 
 

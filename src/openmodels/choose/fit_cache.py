@@ -6,9 +6,12 @@ they were compared with the cache objects of transformers; the config of another
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from openmodels.choose.fit_types import KNOWN, SLIDING_PATTERNS
@@ -77,17 +80,46 @@ class CacheLayout:
 
 
 def decoder_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a config.json that describes the decoder of text."""
+    """Return the part of a config.json that describes the decoder of text, with its class's defaults."""
     part: dict[str, Any] = dict(config)
     for _ in range(3):
         names = ("text_config", "llm_config", "language_config", "thinker_config", "decoder")
         nested = next((part[name] for name in names if isinstance(part.get(name), Mapping)), None)
         if nested is None:
-            return part
+            return _add_defaults(part)
         # Some families keep shared settings outside.
         inherited = {key: part[key] for key in ("model_type",) if key in part}
         part = inherited | dict(nested)
-    return part
+    return _add_defaults(part)
+
+
+@cache
+def _defaults() -> dict[str, dict[str, Any]]:
+    table: dict[str, dict[str, Any]] = json.loads(
+        Path(__file__).with_name("config_defaults.json").read_text(encoding="utf-8")
+    )
+    return table
+
+
+_ALIASES = (
+    {"num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "num_decoder_layers"},
+    {"num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads", "decoder_attention_heads"},
+    {"num_key_value_heads", "num_kv_heads", "n_head_kv"},
+    {"hidden_size", "n_embd", "d_model"},
+    {"head_dim", "attention_head_dim", "d_kv"},
+    {"max_position_embeddings", "n_positions", "n_ctx"},
+)
+"""Names of one setting, of which a config states one."""
+
+
+def _add_defaults(part: dict[str, Any]) -> dict[str, Any]:
+    """Add the settings that a config leaves out because they are those of its class in transformers.
+
+    transformers writes only what differs from the class for the parts of a multimodal model.
+    """
+    settings = _defaults().get(str(part.get("model_type")), {})
+    stated = part.keys() | {name for names in _ALIASES if names & part.keys() for name in names}
+    return part | {name: value for name, value in settings.items() if name not in stated}
 
 
 def read_layout(config: Mapping[str, Any]) -> CacheLayout | None:
@@ -142,11 +174,19 @@ class _Settings:
             self.layer_count = self.number("num_decoder_layers", "num_layers")
         elif "decoder_layers" in values:
             self.layer_count = self.number("decoder_layers")
+        if self.model_type == "longcat_flash":  # whose layers have two attentions each
+            self.layer_count = 2 * (self.number("num_layers") or 0) or None
         if self.layer_count is None:
             listed = self.texts("layer_types") or self.texts("layers_block_type")
             self.layer_count = len(listed) if listed else None
         self.heads = self.number(
-            "decoder_attention_heads", "num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_num_heads"
+            "decoder_attention_heads",
+            "num_attention_heads",
+            "n_head",
+            "n_heads",
+            "num_heads",
+            "attention_heads",
+            "decoder_num_heads",
         )
         self.hidden = self.number("hidden_size", "n_embd", "d_model", "dim", "decoder_hidden_size")
 
@@ -273,6 +313,8 @@ _DEFAULT_INTERVALS = {"qwen3_next": 4, "qwen3_5_text": 4, "qwen3_5_moe_text": 4}
 
 def _windowed_kinds(text: _Settings, count: int) -> list[str]:
     values, every = text.values, range(count)
+    if text.number("index_head_dim"):
+        return ["indexed"] * count
     if interval := _DEFAULT_INTERVALS.get(text.model_type):
         return ["recurrent" if (index + 1) % interval else "full" for index in every]
     if text.number("attention_chunk_size"):
@@ -294,7 +336,7 @@ def _windowed_kinds(text: _Settings, count: int) -> list[str]:
         return ["sliding" if period and (index + 1) % period else "full" for index in every]
     first = values.get("max_window_layers")
     # Qwen's windows begin at a layer; elsewhere a window is every layer's.
-    begin = first if type(first) is int and "use_sliding_window" in values else 0
+    begin = first if type(first) is int else 0
     return ["sliding" if index >= begin else "full" for index in every]
 
 
@@ -367,7 +409,7 @@ def _cross_attention(text: _Settings, config: Mapping[str, Any]) -> tuple[int, i
     heads, size = text.kv_heads(0), text.head_size()
     if layers := text.numbers("cross_attention_layers"):
         vision = config.get("vision_config")
-        image = _Settings(vision if isinstance(vision, Mapping) else {})
+        image = _Settings(_add_defaults(dict(vision)) if isinstance(vision, Mapping) else {})
         side, patch = image.number("image_size"), image.number("patch_size")
         if side and patch and heads and size:
             tokens = ((side // patch) ** 2 + 1) * (image.number("max_num_tiles") or 1)

@@ -9,8 +9,8 @@ flex_olmo gemma gemma2 gemma3 gemma3_text gemma3n_text glm glm4 glm4_moe gpt2 gp
 gpt_neox_japanese gpt_oss gptj granite granitemoe granitemoeshared helium hunyuan_v1_dense hunyuan_v1_moe internlm2
 internlm3 llama llama4_text marian mbart minicpm minimax_m2 ministral ministral3 mistral mixtral mllama
 mllama_text_model mpt mvp nanochat nemotron olmo olmo2 olmo3 olmoe opt pegasus persimmon phi phi3 phimoe plbart qwen
-qwen2 qwen2_moe qwen2_vl_text qwen2_5_vl_text qwen3 qwen3_moe qwen3_vl_text seed_oss smollm3 solar_open stablelm
-starcoder2 t5 mt5 umt5 vaultgemma whisper xglm
+qwen2 qwen2_moe qwen2_vl qwen2_vl_text qwen2_5_vl qwen2_5_vl_text qwen3 qwen3_moe qwen3_vl_text seed_oss
+smollm3 solar_open stablelm starcoder2 t5 mt5 umt5 vaultgemma whisper xglm
 """
 _LATENT = "deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe_lite glm_moe_dsa kimi_k2 longcat_flash minicpm3 youtu"
 _STATES = """
@@ -20,5 +20,8 @@ qwen3_5_text qwen3_5_moe_text qwen3_next recurrent_gemma zamba2
 KNOWN = frozenset(f"{_ATTENTION} {_LATENT} {_STATES}".split())
 """Model types for which the rules of `fit_cache` were compared with the caches of transformers."""
 
-SLIDING_PATTERNS = {"cohere2": 4, "gemma2": 2, "gemma3": 6, "gemma3_text": 6, "gpt_oss": 2, "olmo3": 4}
+SLIDING_PATTERNS = {
+    "afmoe": 4, "cohere2": 4, "gemma2": 2, "gemma3": 6, "gemma3_text": 6, "gemma3n_text": 5, "gpt_oss": 2, "olmo3": 4,
+    "vaultgemma": 2,
+}  # fmt: skip
 """Where every so many layers one has no window, by model type, for configs that leave it out."""
