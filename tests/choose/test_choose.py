@@ -80,6 +80,10 @@ class TestRanking:
         assert ids(with_zero) == ids(om.choose(among=REAL, prefer={"quality": 1})) == [LARGE, UNPRICED, SMALL, UNSCORED]
         assert list(with_zero.weights) == list(with_zero.ranked[0].axes) == ["quality"]
 
+    def test_weights_count_by_their_shares_however_large(self):
+        weights = om.choose(among=REAL, prefer={"quality": 1e308, "price": 1e308}).weights
+        assert weights == {"price": 0.5, "quality": 0.5}
+
     def test_the_ratio_blends_the_price(self):
         for ratio, price in (("1:0", 0.135), ("0:1", 0.4), ((1, 1), 0.2675), (3, 0.20125)):
             (choice,) = om.choose(among=[real(LARGE)], prefer={"price": 1}, ratio=ratio)

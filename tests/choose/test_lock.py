@@ -138,7 +138,13 @@ class TestFile:
             ('{"openmodels_lock": 2, "models": {}}', "version 2"),
             ('{"openmodels_lock": "1", "models": {}}', "damaged"),
             ('{"openmodels_lock": 1, "created": "2026-01-05", "models": []}', "damaged"),
-            ('{"openmodels_lock": 1, "models": {}}', "damaged"),
+            ('{"openmodels_lock": 1, "models": {}}', "damaged: 'created' is not a day"),
+            ('{"openmodels_lock": 1, "created": "2026-01-05", "models": {"a/b": null}}', "'a/b': Input should be"),
+            (
+                '{"openmodels_lock": 1, "created": "2026-01-05", "models": {"a/b": {"id": "a/b", "offers": '
+                '{"kiln": {"price_in": "-0.1"}}}}}',
+                "'a/b': offers.kiln.price_in: Input should be greater",
+            ),
             ('{"openmodels_lock": 1, "created": "2026-01-05", "models": {"a/b": {"id": "a/c"}}}', "another model"),
             ('{"openmodels_lock": 1, "created": "2026-01-05", "models": {"a/b": {"id": "a/b", "gated": 7}}}', "gated"),
             ('{"openmodels_lock": 1, "created": "2026-01-05", "models": {"a/b": {"id": "a/b", "x": 1}}}', "x"),
@@ -163,7 +169,7 @@ class TestFile:
         for wrong in ("azure:deployment", "./folder", "no-slash"):
             with pytest.raises(om.InvalidReference):
                 om.lock(wrong)
-        for wrong in ("lots", "-5%", "nan", True):
+        for wrong in ("lots", "-5%", "nan", 10, True):
             om.lock(TIDE)
             with pytest.raises(om.InvalidRequest, match="price_rise"):
                 om.audit(price_rise=wrong)

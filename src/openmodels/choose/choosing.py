@@ -144,6 +144,9 @@ def _read_weights(prefer: Any) -> dict[str, float]:
             raise InvalidRequest(f"prefer: {axis}: {str(weight)[:60]!r} is no weight.", next_step="Write 0 or more.")
         if weight:
             weights[axis] = float(weight)
+    # Of the largest, so that the sum is finite.
+    largest = max(weights.values(), default=0)
+    weights = {name: weight / largest for name, weight in weights.items()}
     total = math.fsum(weights.values())
     if not total:
         raise InvalidRequest(

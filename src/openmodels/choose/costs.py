@@ -62,9 +62,9 @@ def compute_costs(model: str, tokens_in: int, tokens_out: int, calls: int = 1) -
         InvalidRequest: A number is below 0, or `calls` is 0.
         ModelNotFound: No catalog has the model, or no provider is known.
     """
-    for name, number in (("in", tokens_in), ("out", tokens_out), ("calls", calls - 1)):
-        if number < 0:
-            raise InvalidRequest(f"{name}: {number:,} is too low.")
+    for name, number, least in (("in", tokens_in, 0), ("out", tokens_out, 0), ("calls", calls, 1)):
+        if number < least:
+            raise InvalidRequest(f"{name}: {number:,} is too low.", next_step=f"Write {least} or more.")
     notes: list[str] = []
     record = info(model.strip().removeprefix("hf:"))
     (candidate,) = choosing.gather([record], (), (), notes)

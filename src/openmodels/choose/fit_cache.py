@@ -80,7 +80,7 @@ class CacheLayout:
 
 
 def decoder_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a config.json that describes the decoder of text, with its class's defaults."""
+    """Return the settings of the decoder of text, with the defaults of its class."""
     part: dict[str, Any] = dict(config)
     for _ in range(3):
         names = ("text_config", "llm_config", "language_config", "thinker_config", "decoder")
@@ -113,7 +113,7 @@ _ALIASES = (
 
 
 def _add_defaults(part: dict[str, Any]) -> dict[str, Any]:
-    """Add the settings that a config leaves out because they are those of its class in transformers.
+    """Add what a config leaves out since its class in transformers says the same.
 
     transformers writes only what differs from the class for the parts of a multimodal model.
     """

@@ -218,8 +218,10 @@ def _read_id(model: Any) -> str:
 def _read_share(value: Any) -> Decimal:
     text = str(value).strip()
     try:
-        number = Decimal(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-        if number.is_finite() and number >= 0 and not isinstance(value, bool):
+        is_percent = text.endswith("%")
+        number = Decimal(text.removesuffix("%")) / (100 if is_percent else 1)
+        # 10 is more likely meant as 10 % than as ten times the price.
+        if number.is_finite() and number >= 0 and (is_percent or number <= 1) and not isinstance(value, bool):
             return number
     except InvalidOperation:
         pass

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -16,6 +16,7 @@ from openmodels.errors import InvalidRequest
 from openmodels.hub.model_page import Gate
 from openmodels.licenses import LicenseClass
 from openmodels.openness.findings import Verdict
+from openmodels.output.schema import list_errors
 from openmodels.types.messages import Frozen
 
 VERSION = 1
@@ -67,6 +68,9 @@ class LockedVerdict(Frozen):
     as_of: date | None = None
 
 
+_Price = Annotated[Decimal, Field(ge=0)]
+
+
 class LockedOffer(Frozen):
     """The terms of a provider.
 
@@ -77,8 +81,8 @@ class LockedOffer(Frozen):
     """
 
     status: str | None = None
-    price_in: Decimal | None = None
-    price_out: Decimal | None = None
+    price_in: _Price | None = None
+    price_out: _Price | None = None
 
 
 class LockedModel(Frozen):
@@ -165,7 +169,7 @@ def read(path: str | Path) -> tuple[dict[str, LockedModel], date]:
     if not isinstance(content, dict) or _MARK not in content:
         raise InvalidRequest(
             f"{name} is not a lock file of openmodels: it lacks {_MARK!r}.",
-            next_step="Name another file with --file, or path= in Python.",
+            next_step="Name another file with path=.",
         )
     version = content[_MARK]
     if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
@@ -179,13 +183,15 @@ def read(path: str | Path) -> tuple[dict[str, LockedModel], date]:
         raise InvalidRequest(f"{name} is damaged: its version or its models cannot be read.", next_step=damaged)
     try:
         created = date.fromisoformat(str(content.get("created")))
-        states = {key: LockedModel.model_validate_json(json.dumps(value)) for key, value in models.items()}
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InvalidRequest(f"{name} is damaged: {where}: {first['msg']}.", next_step=damaged) from error
     except ValueError as error:
-        raise InvalidRequest(f"{name} is damaged: {error}.", next_step=damaged) from error
+        raise InvalidRequest(f"{name} is damaged: 'created' is not a day.", next_step=damaged) from error
+    states: dict[str, LockedModel] = {}
+    for key, value in models.items():
+        try:
+            states[key] = LockedModel.model_validate_json(json.dumps(value))
+        except ValidationError as error:
+            reason = list_errors(error)[0]
+            raise InvalidRequest(f"{name} is damaged: {key[:60]!r}: {reason}.", next_step=damaged) from error
     if wrong := [key for key, state in states.items() if state.id != key]:
         raise InvalidRequest(f"{name} is damaged: {wrong[0]!r} holds another model.", next_step=damaged)
     return states, created

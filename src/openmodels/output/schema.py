@@ -4,6 +4,7 @@ Everything here narrows: an answer that a schema made here accepts is one that t
 """
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -256,10 +257,24 @@ def _size(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
+_PLAIN_WORDS = (
+    (re.compile(r"^(Value|Tuple|Dictionary) should have at least 1 item after validation, not 0$"), "it is empty"),
+    (re.compile(r"^(Value|Tuple|Dictionary) should have (at \w+ \d+) items? after validation.*$"), r"it takes \2"),
+    (re.compile(r"^Input tag (.+) found using '(\w+)' does not match any of the expected tags: "), r"\2: \1 is none of "),
+    (re.compile(r"^Unable to extract tag using discriminator '(\w+)'$"), r"\1: Field required"),
+)
+"""What pydantic says of its own types and steps, and the same for a caller."""
+
+
 def describe_error(path: Sequence[int | str], message: str) -> str:
     """Return a validator's error with its place."""
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    names = [part for part in path if part != "[key]"]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in names).lstrip(".")
     text = message.removeprefix("Value error, ").rstrip(".")
+    for pattern, words in _PLAIN_WORDS:
+        text = pattern.sub(words, text)
+    if len(names) < len(path):
+        text = f"as a key, {text[:1].lower()}{text[1:]}"
     return f"{place}: {text}" if place else text
 
 
@@ -271,6 +286,9 @@ def describe_errors(error: ValidationError) -> str:
 def list_errors(error: ValidationError) -> tuple[str, ...]:
     """Return pydantic's errors, each once with its place, without the input."""
     items = error.errors(include_url=False, include_input=False, include_context=False)
+    # A list whose items are wrong has too few only for that.
+    parents = {item["loc"][:-1] for item in items}
+    items = [item for item in items if item["type"] != "too_short" or item["loc"] not in parents]
     return tuple(dict.fromkeys(describe_error(item["loc"], item["msg"]) for item in items))
 
 

@@ -21,6 +21,29 @@ QUESTIONS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("questions", "words"),
+    [
+        ({}, "questions: it is empty."),
+        ({"q": {"type": "choice", "criteria": {}}}, "questions.q.choice.criteria: it is empty."),
+        ({"q": {"type": "score", "criteria": ["low"] * 11}}, "questions.q.score.criteria: it takes at most 10."),
+        ({"q": {"type": "rank"}}, "questions.q: type: 'rank' is none of 'noul', 'choice', 'score'."),
+        ({"q": {"instructions": "?"}}, "questions.q: type: Field required."),
+        ({3: {"type": "noul"}}, "questions[3]: as a key, input should be a valid string."),
+    ],
+)
+def test_wrong_questions_are_named_in_plain_words(model, questions, words):
+    with pytest.raises(om.InvalidRequest) as caught:
+        model.decide("state", questions)
+    assert caught.value.cause == words
+
+
+def test_an_empty_continuation_is_the_only_thing_named(model):
+    with pytest.raises(om.InvalidRequest) as caught:
+        model.score("prompt", [""])
+    assert caught.value.cause == "continuations[0]: it is empty."
+
+
 def test_probabilities_add_up_to_one(model):
     decisions = model.decide(STATE, QUESTIONS)
     assert list(decisions) == list(QUESTIONS)
