@@ -161,9 +161,22 @@ class TestFigures:
         assert not between
         assert "may fit" in str(between)
 
+    def test_a_decoder_of_speech_has_positions_of_its_own(self, tmp_path):
+        config = {
+            "model_type": "whisper", "is_encoder_decoder": True, "d_model": 64, "decoder_layers": 3,
+            "decoder_attention_heads": 4, "num_mel_bins": 8, "max_source_positions": 150, "max_target_positions": 44,
+        }  # fmt: skip
+        content = files() | {"config.json": json.dumps(config).encode()}
+        fit = om.fit(write(tmp_path / "speech", content), device="cuda:24GB", dtype="bfloat16")
+        assert (fit.context, fit.max_context) == (44, 44)
+        assert fit.kv_cache_bytes == 3 * 2 * 64 * 2 * (44 + 150)
+
     @pytest.mark.parametrize(
         ("changes", "said"),
-        [({"model_type": "made_up"}, "'made_up' is not known"), ({}, "config.json lacks settings of 'llama'")],
+        [
+            ({"model_type": "made_up"}, "'made_up' is not known"),
+            ({"num_hidden_layers": None, "max_position_embeddings": None}, "config.json lacks settings of 'llama'"),
+        ],
     )
     def test_without_settings_a_token_takes_no_more_than_the_weights(self, tmp_path, changes, said):
         content = files()

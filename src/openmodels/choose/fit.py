@@ -170,7 +170,10 @@ class _Calculation:
             self.dtype = dtype or _default_dtype(config, opened, device, self.assumptions)
             self.width = self.cache_width = _WIDTHS[self.dtype]
             self.layout = read_layout(config)
-            self.limit = parse_context_length(decoder_config(config)) or parse_context_length(config)
+            text = decoder_config(config)
+            positions = text.get("max_target_positions")  # of a decoder whose encoder hears
+            stated = positions if type(positions) is int and positions > 0 else None
+            self.limit = parse_context_length(text) or parse_context_length(config) or stated
             self.unpacked = device.kind == "cpu" and checkpoint.unpacking_factor(config) > 1
         self.weights = opened.weight_bytes(self.width, unpacked=self.unpacked)
         self.overhead = Overhead(opened, device, self.width, self.weights, self.layout)
