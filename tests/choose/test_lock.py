@@ -16,6 +16,10 @@ from openmodels.cli import cli
 TODAY = datetime.now(UTC).date()
 EMBER, TIDE, DUNE = "forge/Ember-3B", "forge/Tide-1B", "azure:forge-models/Dune-9B"
 
+BELOW_ZERO = json.dumps({
+    "openmodels_lock": 1, "created": "2026-01-05", "models": {"a/b": {"id": "a/b", "offers": {"kiln": {"price_in": -1}}}}
+})  # fmt: skip
+
 
 def row(name, **changes):
     return {
@@ -140,11 +144,7 @@ class TestFile:
             ('{"openmodels_lock": 1, "created": "2026-01-05", "models": []}', "damaged"),
             ('{"openmodels_lock": 1, "models": {}}', "damaged: 'created' is not a day"),
             ('{"openmodels_lock": 1, "created": "2026-01-05", "models": {"a/b": null}}', "'a/b': Input should be"),
-            (
-                '{"openmodels_lock": 1, "created": "2026-01-05", "models": {"a/b": {"id": "a/b", "offers": '
-                '{"kiln": {"price_in": "-0.1"}}}}}',
-                "'a/b': offers.kiln.price_in: Input should be greater",
-            ),
+            (BELOW_ZERO, "'a/b': offers.kiln.price_in: Input should be greater"),
             ('{"openmodels_lock": 1, "created": "2026-01-05", "models": {"a/b": {"id": "a/c"}}}', "another model"),
             ('{"openmodels_lock": 1, "created": "2026-01-05", "models": {"a/b": {"id": "a/b", "gated": 7}}}', "gated"),
             ('{"openmodels_lock": 1, "created": "2026-01-05", "models": {"a/b": {"id": "a/b", "x": 1}}}', "x"),
