@@ -16,9 +16,8 @@ from openmodels.cli import cli
 TODAY = datetime.now(UTC).date()
 EMBER, TIDE, DUNE = "forge/Ember-3B", "forge/Tide-1B", "azure:forge-models/Dune-9B"
 
-BELOW_ZERO = json.dumps({
-    "openmodels_lock": 1, "created": "2026-01-05", "models": {"a/b": {"id": "a/b", "offers": {"kiln": {"price_in": -1}}}}
-})  # fmt: skip
+KILN = {"id": "a/b", "offers": {"kiln": {"price_in": -1}}}
+BELOW_ZERO = json.dumps({"openmodels_lock": 1, "created": "2026-01-05", "models": {"a/b": KILN}})
 
 
 def row(name, **changes):

@@ -260,7 +260,7 @@ def _size(value: Any) -> int:
 _PLAIN_WORDS = (
     (re.compile(r"^(Value|Tuple|Dictionary) should have at least 1 item after validation, not 0$"), "it is empty"),
     (re.compile(r"^(Value|Tuple|Dictionary) should have (at \w+ \d+) items? after validation.*$"), r"it takes \2"),
-    (re.compile(r"^Input tag (.+) found using '(\w+)' does not match any of the expected tags: "), r"\2: \1 is none of "),
+    (re.compile(r"^Input tag (.+) found using '(\w+)' does not match any .* tags: "), r"\2: \1 is none of "),
     (re.compile(r"^Unable to extract tag using discriminator '(\w+)'$"), r"\1: Field required"),
 )
 """What pydantic says of its own types and steps, and the same for a caller."""
