@@ -217,6 +217,7 @@ class OutputInvalid(OpenModelsError):
         super().__init__(cause, reference=reference, next_step=next_step, partial=reply)
         self.reply = reply
         self.errors = errors
+        self.trace = reply.trace
 
     def __reduce__(self) -> tuple[object, ...]:
         return partial(OutputInvalid, reply=self.reply), (self.cause,), self.__dict__

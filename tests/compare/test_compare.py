@@ -479,7 +479,7 @@ class TestCeiling:
         assert (estimate.calls, estimate.kept, estimate.input_tokens, estimate.output_tokens) == (2, 1, 20, 2048)
         assert 2048 * 2e-6 < estimate.cost < 2048 * 2e-6 + 1000e-6
         shown = compare([om.Model(backend)], ["x"], dry_run=True, prices=prices)
-        assert "oracle: 1 calls, about 0 tokens in, at most 1,024 out, at most $" in str(shown)
+        assert "oracle: 1 call, about 0 tokens in, at most 1,024 out, at most $" in str(shown)
 
 
 class TestJudge:

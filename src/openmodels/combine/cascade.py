@@ -107,7 +107,7 @@ class CascadeBackend(PlannedCombination):
         super().__init__(models, judges=[accept] if is_judge else [], max_attempts=max_attempts)
         self.accept = accept
         self.threshold = threshold
-        self._arguments: dict[str, Any] = {"accept": accept, "threshold": threshold, "max_attempts": max_attempts}
+        self.settings: dict[str, Any] = {"accept": accept, "threshold": threshold, "max_attempts": max_attempts}
         self.features = member_features(self.members[-1:])
         if is_judge:
             self.features -= {"complete"}
@@ -120,7 +120,7 @@ class CascadeBackend(PlannedCombination):
                     )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), **self._arguments), (self.sources,)
+        return partial(type(self), **self.settings), (self.sources,)
 
     @property
     def answering(self) -> Sequence[MemberModel]:
@@ -138,7 +138,6 @@ class CascadeBackend(PlannedCombination):
                 continue
             call = MemberCall(member, self._probe(request), log.branch())
             yield Batch([call])
-            call.keep_attempts(log)
             if call.error is not None or call.reply is None:
                 failures.append(self._pass_over(call.error))
                 continue
@@ -207,7 +206,6 @@ class CascadeBackend(PlannedCombination):
             member, ScoreRequest(continuations=output.choices, deadline=request.deadline, **prompt), log.branch()
         )
         yield Batch([scored])
-        scored.keep_attempts(log)
         scored.mark(log, "scores of the choices")
         if scored.scores is None:
             return None

@@ -245,6 +245,9 @@ class Combination(Backend):
 
     A subclass implements `answer` and `aanswer`, and `call` and `acall` where it has more than chats.
 
+    Attributes:
+        settings: The keyword arguments that the subclass was made with.
+
     Args:
         models: References, records or `Model` objects.
         judges: The models that judge their answers, if any.

@@ -116,7 +116,7 @@ class FallbackBackend(Combination):
         self._numbered = tuple(enumerate(self.members))
         self._resume = [0.0] * len(self.members)  # when each member's cool-down ends; 0 for one that did not fail
         self.retries = max(member.model.max_retries for member in self.members)
-        self._arguments: dict[str, Any] = {
+        self.settings: dict[str, Any] = {
             "on": on,
             "max_attempts": max_attempts,
             "cool_down": cool_down,
@@ -126,7 +126,7 @@ class FallbackBackend(Combination):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The cool-downs stay: the clock of another process has another start.
-        return partial(type(self), **self._arguments), (self.sources,)
+        return partial(type(self), **self.settings), (self.sources,)
 
     def answer(self, request: ChatRequest, log: AttemptLog) -> Generator[Delta, None, None]:
         """Yield the deltas of the first member that answers."""
@@ -141,8 +141,10 @@ class FallbackBackend(Combination):
                     seen.append(delta)
                     if _is_enough(delta, request, is_held=is_held):
                         break
-            except OpenModelsError as error:
-                add_partial(error, seen)
+            except BaseException as error:
+                deltas.close()
+                if isinstance(error, OpenModelsError):
+                    add_partial(error, seen)
                 raise
             return seen, deltas
 

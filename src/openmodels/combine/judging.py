@@ -43,7 +43,6 @@ def choose_best(
     best = []
     for call, order in zip(calls, orders, strict=True):
         verdict = _read_verdict(call, numbers)
-        call.keep_attempts(log)
         call.mark(log, f"judge: {'no verdict' if verdict is None else f'answer {order[int(verdict) - 1] + 1}'}")
         if verdict is not None:
             best.append(order[int(verdict) - 1])
@@ -58,7 +57,6 @@ def is_accepted(
     call = _judge_call(judge, request, log, content, ("yes", "no"))
     yield Batch([call])
     verdict = _read_verdict(call, ("yes", "no"))
-    call.keep_attempts(log)
     call.mark(log, f"judge: {verdict or 'no verdict'}")
     return verdict == "yes"
 

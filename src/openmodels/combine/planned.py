@@ -108,6 +108,12 @@ class Batch:
     calls: Sequence[MemberCall]
     is_enough: Callable[[MemberCall], bool] | None = None
 
+    def keep_attempts(self, log: AttemptLog) -> None:
+        """Add the attempts of the calls to the log of the whole call; those of a live answer are in it."""
+        for call in self.calls:
+            if not call.is_live:
+                call.keep_attempts(log)
+
 
 Plan = Generator[Batch, None, MemberCall]
 """Yields batches, whose calls are answered when it goes on, and returns the call whose answer is shown."""
@@ -130,7 +136,10 @@ class PlannedCombination(Combination):
                 except StopIteration as stop:
                     chosen: MemberCall = stop.value
                     break
-                _ask_all(batch, request.deadline)
+                try:
+                    _ask_all(batch, request.deadline)
+                finally:
+                    batch.keep_attempts(log)
         with closing(chosen.rest or iter_nothing()) as rest:
             yield from map(_without_cost, chain(chosen.deltas, rest))
         yield Delta(cost=_total_cost(log.attempts))
@@ -145,7 +154,10 @@ class PlannedCombination(Combination):
                 except StopIteration as stop:
                     chosen: MemberCall = stop.value
                     break
-                await _aask_all(batch, request.deadline)
+                try:
+                    await _aask_all(batch, request.deadline)
+                finally:
+                    batch.keep_attempts(log)
         for delta in chosen.deltas:
             yield _without_cost(delta)
         if chosen.rest is not None:

@@ -80,7 +80,7 @@ class VoteBackend(PlannedCombination):
             raise InvalidRequest(f"judge: how={how!r} {need}.")
         super().__init__(models, judges=[] if judge is None else [judge], max_attempts=max_attempts)
         self.how = how
-        self._arguments: dict[str, Any] = {"how": how, "judge": judge, "max_attempts": max_attempts}
+        self.settings: dict[str, Any] = {"how": how, "judge": judge, "max_attempts": max_attempts}
         self.features = member_features(self.members)
         answering = [*self.members, *(self.judges if how == "merge" else ())]
         # One answer is shown, so `n` has no meaning.
@@ -91,18 +91,14 @@ class VoteBackend(PlannedCombination):
             self.features -= {"complete"}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), **self._arguments), (self.sources,)
+        return partial(type(self), **self.settings), (self.sources,)
 
     def plan(self, request: ChatRequest, log: AttemptLog) -> Plan:
         """Ask all members, and choose one answer or merge them."""
         form = FormCheck(request.output)
         buffered = request.model_copy(update={"stream": False})
         calls = [MemberCall(member, buffered, log.branch()) for member in self.members]
-        try:
-            yield Batch(calls, form.is_good if self.how == "first" else None)
-        finally:
-            for call in calls:
-                call.keep_attempts(log)
+        yield Batch(calls, form.is_good if self.how == "first" else None)
         answers = [call for call in calls if call.reply is not None]
         if not answers:
             errors = [call.error for call in calls if call.error is not None]

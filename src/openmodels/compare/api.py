@@ -81,6 +81,10 @@ class ComparisonRun:
         self.metrics = row_metrics.build_metrics(
             metrics, self.prompts, call_options.get("schema"), embedder, self.notes
         )
+        if self.judge is not None and any(metric.name == results.JUDGE for metric in self.metrics):
+            raise InvalidRequest(f"metrics: {results.JUDGE!r} is the judge's name.", next_step="Rename the function.")
+        if not self.metrics and self.judge is None:
+            self.notes.append("There is no metric and no judge, so the answers are not scored.")
         everyone = self.models | ({_JUDGE: self.judge} if self.judge is not None else {})
         self.prices = spending.read_prices(settings.get("prices"), everyone)
         self.ledger = spending.SpendingLedger(settings.get("max_usd"))
@@ -155,7 +159,9 @@ class ComparisonRun:
             shows_progress=self.shows_progress,
         )
         try:
-            await grid.prepare(list(self.calls.values()))
+            refused = await grid.prepare(list(self.calls.values()))
+            if len(refused) == len(self.calls):  # as for an option that is misspelt
+                raise refused[0]
             self.estimate = tuple(self._estimate())
             if self.dry_run:
                 return self.result(with_rows=False)
@@ -198,7 +204,7 @@ class ComparisonRun:
                 output_tokens=None if None in limits else sum(limit or 0 for limit in limits),
                 cost=None if None in worst else sum(cost or 0.0 for cost in worst),
             )
-        if self.judge is not None:
+        if self.judge is not None and self.dry_run:
             pairs = len(self.models) * (len(self.models) - 1) // 2
             self.notes.append(
                 f"The judge is called up to {2 * pairs * len(self.prompts) * self.repeats:,} times beyond that."

@@ -140,18 +140,20 @@ class CallGrid:
         self._occurrences: Counter[str] = Counter()
         self._write_error: OSError | None = None
 
-    async def prepare(self, calls: Sequence[ComparedCall]) -> None:
-        """Check the calls, give each its key, and take replies from the cache."""
+    async def prepare(self, calls: Sequence[ComparedCall]) -> list[OpenModelsError]:
+        """Check the calls, give each its key, and take replies from the cache.
+
+        Return the errors of calls that cannot be made.
+        """
         for name in dict.fromkeys(call.model for call in calls):
             if name not in self._identities:
                 identity = await background.arun(identify, self.models[name])
                 # Of two models that nothing tells apart, each is asked for itself.
                 same = sum(other.rpartition("#")[0] == identity for other in self._identities.values())
                 self._identities[name] = f"{identity}#{same}"
-        for call in calls:
-            self._build(call)
+        return [error for call in calls if (error := self._build(call))]
 
-    def _build(self, call: ComparedCall) -> None:
+    def _build(self, call: ComparedCall) -> OpenModelsError | None:
         model = self.models[call.model]
         defaults = requests.CallDefaults(model.timeout, model.max_retries)
         options: Any = dict(call.options)
@@ -159,7 +161,7 @@ class CallGrid:
             call.built = requests.build_chat(model.backend, "chat", call.prompt, options, defaults, stream=False)
         except OpenModelsError as error:
             _fail(call, error)
-            return
+            return error
         request = call.built.request.model_dump_json(exclude={"stream", "deadline"}, exclude_defaults=True)
         content = f"{self._identities[call.model]}\n{call.place}\n{request}"
         # A prompt that stands there twice is asked twice.
@@ -167,13 +169,14 @@ class CallGrid:
         call.key = hashlib.sha256(f"{content}\n{self._occurrences[content]}".encode()).hexdigest()[:32]
         reply = self.cache.find(call.key)
         if reply is None:
-            return
+            return None
         try:
             call.reply = validate_reply(reply, call.built.validators)
         except OpenModelsError:
-            return
+            return None
         call.resumed = call.is_done = True
         call.cost = self.prices[call.model].cost_of(call.reply)
+        return None
 
     async def run(self, calls: Sequence[ComparedCall], description: str) -> None:
         """Make the calls that are not done, and fill in how each ended.

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 
+from openmodels import columns
 from openmodels.compare.results import MeanScore
 from openmodels.escaping import escape_html
 
 _WIDTH, _ROW, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 34, 200, 30, 12, 44
-_LONGEST_NAME = 30  # characters
+_LONGEST_NAME = 30  # columns, of which a Chinese character takes two
 COLORS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2", "#65a30d", "#be185d")
 """Of the models, in their order; they repeat."""
 
@@ -103,9 +104,21 @@ def _draw(models: Sequence[str], row: Callable[[str, float, str], Iterator[str]]
         parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{escape_html(axis.show(tick))}</text>')
     for number, model in enumerate(models):
         y = _TOP + _ROW * number + _ROW / 2
-        name = model if len(model) <= _LONGEST_NAME else f"…{model[1 - _LONGEST_NAME :]}"
-        parts.append(f'<text x="{_LEFT - 12}" y="{y + 4}" text-anchor="end">{escape_html(name)}</text>')
+        name, title = escape_html(_shorten_name(model)), escape_html(model)
+        parts.append(f'<text x="{_LEFT - 12}" y="{y + 4}" text-anchor="end">{name}<title>{title}</title></text>')
         parts += row(model, y, COLORS[number % len(COLORS)])
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{bottom + 36}" text-anchor="middle">{label}</text>')
     return "".join([*parts, "</svg>"])
+
+
+def _shorten_name(name: str) -> str:
+    """Return a name that fits beside a chart, with what follows its last slash whole where that fits."""
+    slash = name.rfind("/")
+    room = _LONGEST_NAME - columns.width(name[slash:]) - 1
+    if columns.width(name) <= _LONGEST_NAME or slash < 0 or room < 1:
+        return columns.shorten(name, _LONGEST_NAME)
+    start = name[: min(slash, room)]
+    while columns.width(start) > room:
+        start = start[:-1]
+    return f"{start}{columns.CUT}{name[slash:]}"

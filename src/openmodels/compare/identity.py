@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ def identify(model: Model) -> str:
     of its files.
     """
     _, options = model._opened_as  # noqa: SLF001 - what made the model is kept nowhere else
+    options = {**options, **getattr(model.backend, "settings", {})}
     kept = {name: _text(value) for name, value in sorted(options.items()) if name != "headers"}
     backend = type(model.backend)
     parts = [model.reference, f"{backend.__module__}.{backend.__qualname__}", repr(kept)]
@@ -32,15 +34,22 @@ def identify(model: Model) -> str:
 
 
 def list_members(model: Model) -> list[Model]:
-    """Return the models of a combined one; [] for any other."""
-    members = getattr(model.backend, "members", ())
+    """Return the models of a combined one, its judges too; [] for any other."""
+    members = (*getattr(model.backend, "members", ()), *getattr(model.backend, "judges", ()))
     return [member if isinstance(member, Model) else member.model for member in members]
 
 
 def _text(value: Any) -> str:
-    """Return an option's value without keys and addresses in memory."""
+    """Return an option's value without keys and addresses in memory; of a function its source and what it closes over."""
     if isinstance(value, Secret):
         return "key"
+    if inspect.isfunction(value):
+        try:
+            source = inspect.getsource(value)
+        except (OSError, TypeError):  # typed into a prompt
+            source = value.__code__.co_code.hex()
+        closed_over = inspect.getclosurevars(value).nonlocals
+        return f"{source}{ {name: _text(part) for name, part in closed_over.items()} }{value.__defaults__!r}"
     text = repr(value)
     return type(value).__qualname__ if " at 0x" in text else text
 

@@ -94,11 +94,12 @@ class JudgeReport:
     cost: float | None
 
     def __str__(self) -> str:
-        if self.consistency is None:
-            return f"The judge {self.model} compared no answers."
         slot = "" if self.first_slot_share is None else f"; it chose the first answer in {self.first_slot_share:.0%}"
         unreadable = f"; {self.unreadable} of its calls gave no verdict" if self.unreadable else ""
-        identical = f"; {self.identical} pairs were the same text" if self.identical else ""
+        same = "pair was" if self.identical == 1 else "pairs were"
+        identical = f"; {self.identical} {same} the same text" if self.identical else ""
+        if self.consistency is None:
+            return f"The judge {self.model} compared no answers{identical}{unreadable}."
         return (
             f"The judge {self.model} kept its verdict in {self.consistency:.0%} of {self.judged} pairs when the "
             f"answers changed places{slot}{identical}{unreadable}."

@@ -8,7 +8,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -62,13 +62,18 @@ def build_metrics(
     built: dict[str, RowMetric] = {}
     for metric in metrics:
         row_metric = _build(metric, schema, embedder, notes)
+        if row_metric.name in built and isinstance(metric, str):
+            row_metric = replace(row_metric, name=metric)
         if row_metric.name in built:
-            raise InvalidRequest(f"metrics: {row_metric.name!r} stands there twice.", next_step="Rename the function.")
+            advice = "Rename the function." if callable(metric) else "Name it once."
+            raise InvalidRequest(f"metrics: {row_metric.name!r} stands there twice.", next_step=advice)
         if row_metric.name in _NEEDS_REFERENCE and not has_references:
             raise InvalidRequest(
                 f"metrics: {row_metric.name!r} compares with a reference, and no prompt has one.",
                 next_step='Write prompts as {"prompt": …, "reference": …}.',
             )
+        if metric in ("regex", "schema"):  # their references are checked before anything is paid
+            row_metric.score([("", prompt) for prompt in prompts])
         built[row_metric.name] = row_metric
     return list(built.values())
 
@@ -85,7 +90,7 @@ def _build(metric: Any, schema: Any, embedder: Model | None, notes: list[str]) -
             raise InvalidRequest(
                 'metrics: "embedding" needs a model.', next_step='Say embedder="local:org/embedding-model".'
             )
-        return RowMetric(metric, partial(_embedding_similarity, embedder))
+        return RowMetric(metric, partial(_embedding_similarity, embedder, notes))
     if metric == "schema":
         return _each(metric, partial(_fits_schema, None if schema is None else _json_schema(schema)))
     if metric == "json":
@@ -155,10 +160,12 @@ def _from_callable(metric: Callable[..., Any], notes: list[str]) -> RowMetric:
             try:
                 value = metric(text, prompt.reference) if takes_reference else metric(text)
                 number = None if value is None else float(value)
+                if number is not None and not math.isfinite(number):
+                    raise ValueError(f"{number} is no score")
             except Exception as error:  # noqa: BLE001 - the answers are paid for: one bad row must not lose them
                 failures.append(f"{type(error).__name__}: {error}")
                 number = None
-            scores.append(number if number is not None and math.isfinite(number) else None)
+            scores.append(number)
         if failures:
             notes.append(f"The metric {name!r} failed on {len(failures)} answers; the first: {failures[0]}")
         return scores
@@ -257,11 +264,14 @@ def _fits_schema(schema: Mapping[str, Any] | None, text: str, prompt: ComparedPr
             f'metrics: "schema" has no JSON Schema for prompt {prompt.index}.',
             next_step="Give schema=… to the calls, or a JSON Schema as the reference.",
         )
+    validator = Validator(applied)
     value = _parse_json(text)
-    return 0.0 if value is _INVALID else float(not Validator(applied).find_errors(value))
+    return 0.0 if value is _INVALID else float(not validator.find_errors(value))
 
 
-def _embedding_similarity(embedder: Model, answers: Sequence[tuple[str, ComparedPrompt]]) -> list[Score]:
+def _embedding_similarity(
+    embedder: Model, notes: list[str], answers: Sequence[tuple[str, ComparedPrompt]]
+) -> list[Score]:
     """Return the cosine of each answer and its reference; below 0 counts as 0."""
     pairs = {
         place: (text, str(prompt.reference))
@@ -275,8 +285,8 @@ def _embedding_similarity(embedder: Model, answers: Sequence[tuple[str, Compared
     try:
         vectors = embedder.embed(texts).vectors
     except OpenModelsError as error:
-        error.add_note("The metric 'embedding' failed; the answers are kept where `save` was given.")
-        raise
+        notes.append(f"The metric 'embedding' failed: {type(error).__name__}: {error.cause}")
+        return [None] * len(answers)
     import numpy as np
 
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -82,8 +83,12 @@ def _read_row(index: int, row: Any, cluster: str, ignored: dict[str, None]) -> C
         if not isinstance(row, str | Message | Mapping | list | tuple):
             raise InvalidRequest(f"prompts: item {index} is no prompt but {type(row).__name__}.")
         return ComparedPrompt(index, row)
+    # A data frame has NaN where a value is missing.
+    row = {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
     prompt = row.get("prompt") if row.get("prompt") is not None else row.get("messages")
     if prompt is None:
+        if "prompt" in row:
+            raise InvalidRequest(f'prompts: item {index} has an empty "prompt".', next_step="Leave it out.")
         names = ", ".join(str(name) for name in list(row)[:_SHOWN_COLUMNS])
         raise InvalidRequest(
             f'prompts: item {index} has no "prompt", only {names or "nothing"}.',
@@ -93,19 +98,21 @@ def _read_row(index: int, row: Any, cluster: str, ignored: dict[str, None]) -> C
     group, tags = row.get(cluster), row.get("tags")
     if isinstance(tags, str):
         tags = tags.replace(",", " ").split()
+    elif not isinstance(tags, Iterable) and tags is not None:
+        tags = (tags,)
     return ComparedPrompt(
         index,
         prompt,
         reference=row.get("reference"),
         cluster=None if group in (None, "") else str(group),
-        tags=tuple(str(tag) for tag in tags or ()),
+        tags=tuple(str(tag) for tag in (() if tags is None else tags)),
     )
 
 
 def _read_file(path: Path) -> Iterator[Any]:
     suffix = path.suffix.lower()
     if suffix not in {".jsonl", ".ndjson", ".csv", ".tsv"}:
-        raise InvalidRequest(f"{path}: prompts come from a .jsonl or .csv file.")
+        raise InvalidRequest(f"{path}: prompts come from a .jsonl or .csv file.", next_step="Write one prompt as a list of one.")
     try:
         text = files.read_bounded(path, largest=_LARGEST_FILE).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -116,7 +123,7 @@ def _read_file(path: Path) -> Iterator[Any]:
             for number, row in enumerate(rows, 1):
                 if None in row:
                     raise InvalidRequest(f"{path}, row {number}: it has more cells than the head has names.")
-                yield {name: cell or None for name, cell in row.items()}
+                yield {name.strip(): cell or None for name, cell in row.items()}
         except csv.Error as error:
             raise InvalidRequest(f"{path} is not CSV: {error}.") from error
         return

@@ -45,7 +45,7 @@ class SpendingLedger:
     """
 
     def __init__(self, max_usd: float | None) -> None:
-        if max_usd is not None and (isinstance(max_usd, bool) or not isinstance(max_usd, int | float) or max_usd < 0):
+        if max_usd is not None and (isinstance(max_usd, bool) or not isinstance(max_usd, int | float) or not max_usd >= 0):
             raise InvalidRequest("max_usd: expected US dollars, 0 or more.")
         self.max_usd = max_usd
         self.spent = 0.0
@@ -154,7 +154,11 @@ def worst_tokens(request: ChatRequest) -> tuple[int, int] | None:
 
 def may_have_cost(error: OpenModelsError) -> bool:
     """Return whether a failed call may be charged: a model has worked on it."""
-    return error.partial is not None or isinstance(error, _AFTER_WORK)
+    return (
+        error.partial is not None
+        or isinstance(error, _AFTER_WORK)
+        or any(not isinstance(attempt.error, OpenModelsError) or may_have_cost(attempt.error) for attempt in error.trace)
+    )
 
 
 def read_prices(prices: Mapping[str, Any] | None, models: Mapping[str, Model]) -> dict[str, ModelPrice]:
