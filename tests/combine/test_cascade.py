@@ -78,6 +78,19 @@ class TestFunction:
             Driver(model, surface)("Which?", timeout=0.05)
         assert time.monotonic() - start < 1
 
+    def test_the_trace_has_what_the_deadline_ended(self, surface):
+        slow = scripted("slow", ["a", 0.2, "late"])
+        for model in (om.cascade([slow, "echo:b"], accept="valid"), om.fallback([slow, "echo:b"])):
+            with pytest.raises(om.DeadlineExceeded) as caught:
+                Driver(model, surface)("Which?", timeout=0.05)
+            assert [attempt.model for attempt in caught.value.trace] == ["echo:slow"]
+
+    def test_an_answer_of_another_form_has_its_trace(self, surface):
+        model = om.cascade([scripted("a", "no"), scripted("b", "perhaps")], accept="valid")
+        with pytest.raises(om.OutputInvalid) as caught:
+            Driver(model, surface)("Which?", choices=["yes", "never"])
+        assert [attempt.model for attempt in caught.value.trace] == ["echo:a", "echo:b"]
+
 
 class TestForm:
     def test_an_answer_of_another_form_is_not_accepted(self, surface):

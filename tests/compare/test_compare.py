@@ -15,7 +15,7 @@ import pytest
 
 import openmodels as om
 from openmodels.backends.base import Backend
-from openmodels.compare import calls, spending
+from openmodels.compare import calls, identity, spending
 from openmodels.errors import AuthenticationFailed, ContentFiltered, ServerFailed
 from openmodels.types.messages import Message
 
@@ -153,6 +153,10 @@ class TestErrors:
         assert rows_of(comparison, "oracle")[0]["error"].startswith("UnsupportedFeature: ")
         assert rows_of(comparison, "echo")[0]["text"] == "x"
 
+    def test_what_every_model_refuses_is_raised(self):
+        with pytest.raises(om.UnsupportedFeature, match="metric"):
+            compare([model(), om.Model("echo:")], ["a"], metric=["exact"])
+
     def test_without_any_answer_nothing_is_told_apart(self):
         failing = model("a", answers={"France": ContentFiltered("No."), "Norway": ContentFiltered("No.")})
         comparison = compare([failing, "echo:"], CAPITALS[:2])
@@ -220,7 +224,47 @@ class TestPrompts:
             compare(["echo:"], path)
 
 
+    def test_missing_values_of_a_data_frame(self):
+        rows = [
+            {"prompt": "x", "reference": math.nan, "cluster": math.nan, "tags": math.nan},
+            {"prompt": "y", "reference": "y", "cluster": math.nan, "tags": 7},
+        ]
+        prompts = compare([model()], rows).prompts
+        assert [(item.reference, item.cluster, item.tags) for item in prompts] == [(None, None, ()), ("y", None, ("7",))]
+
+    def test_names_in_the_head_of_a_csv_file_are_stripped(self, tmp_path):
+        path = tmp_path / "p.csv"
+        path.write_text("prompt, reference\nx, x\n")
+        comparison = compare([model()], path)
+        assert comparison.notes == ()
+        assert comparison.scores["contains"]["oracle"].mean == 1
+
+
 class TestMetrics:
+    @pytest.mark.parametrize(
+        ("metric", "reference"), [("regex", "(open"), ("schema", {"type": "circle"}), ("schema", None)]
+    )
+    def test_a_bad_reference_is_said_before_anything_is_asked(self, metric, reference):
+        backend = Oracle()
+        with pytest.raises(om.InvalidRequest):
+            compare([om.Model(backend)], ["a", {"prompt": "b", "reference": reference}], metrics=[metric])
+        assert backend.requests == []
+
+    def test_a_number_that_is_none_is_said(self):
+        comparison = compare([model()], ["a", "b"], metrics=[lambda text: math.inf if text == "a" else 0.5])
+        assert [row["scores"]["<lambda>"] for row in comparison.rows] == [None, 0.5]
+        assert "failed on 1 answers; the first: ValueError: inf is no score" in comparison.notes[0]
+
+    def test_an_embedder_that_fails_loses_no_answer(self):
+        rows = [{"prompt": "a", "reference": "b"}]
+        comparison = compare([model()], rows, metrics=["embedding"], embedder="echo:")
+        assert comparison.rows[0]["text"] == "a"
+        assert "The metric 'embedding' failed: UnsupportedFeature" in comparison.notes[0]
+
+    def test_several_patterns(self):
+        scores = compare([model()], ["ab"], metrics=["regex:a", "regex:c"]).rows[0]["scores"]
+        assert scores == {"regex": 1.0, "regex:c": 0.0}
+
     @pytest.mark.parametrize(
         ("metric", "text", "reference", "score"),
         [
@@ -342,6 +386,36 @@ class TestCache:
         one, other = Oracle(), Oracle()
         compare([om.Model(one), om.Model(other)], ["a"], save=tmp_path / "cache.jsonl")
         assert (len(one.requests), len(other.requests)) == (1, 1)
+
+    def test_settings_of_a_combination_count(self, tmp_path):
+        def least(length):
+            return lambda reply: len(reply.text) >= length
+
+        members = [model("small", answers={"q": "sm"}), model("large", answers={"q": "large"})]
+        file = tmp_path / "cache.jsonl"
+        texts, resumed = [], []
+        for length in (3, 1, 3):
+            comparison = compare([om.cascade(members, accept=least(length))], ["q"], save=file)
+            texts.append(comparison.rows[0]["text"])
+            resumed.append(comparison.rows[0]["resumed"])
+        assert texts == ["large", "sm", "large"]
+        assert resumed == [False, False, True]
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            (om.vote(["echo:a", "echo:b"]), om.vote(["echo:a", "echo:b"], how="first")),
+            (
+                om.vote(["echo:a"], how="judge", judge="echo:x"),
+                om.vote(["echo:a"], how="judge", judge=om.Model("echo:y")),
+            ),
+            (om.route("fastest", ["echo:a"]), om.route("most_open", ["echo:a"])),
+            (om.route(lambda _: 0, ["echo:a", "echo:b"]), om.route(lambda _: 1 - 0, ["echo:a", "echo:b"])),
+        ],
+    )
+    def test_another_setting_is_another_model(self, one, other):
+        assert identity.identify(one) == identity.identify(one)
+        assert identity.identify(one) != identity.identify(other)
 
     def test_files_of_a_local_model_count(self, tmp_path):
         (tmp_path / "config.json").write_text("{}")
@@ -467,6 +541,14 @@ class TestCeiling:
         assert tokens[0] >= 5
         assert tokens[1] == 200
         assert price.worst_cost(request, 2) == pytest.approx(2 * 10 * sum(tokens) / 1e6)
+
+    def test_a_call_whose_members_worked_in_vain_is_counted(self):
+        broken = model("b", answers={"x": ServerFailed("It is down.")})
+        cascade = om.cascade([om.Model(Oracle("a", cost=0.1)), broken], accept=lambda _: False)
+        with pytest.raises(om.AllModelsFailed) as caught:
+            asyncio.run(cascade.achat("x"))
+        assert spending.may_have_cost(caught.value)
+        assert not spending.may_have_cost(om.AllModelsFailed("No member was asked."))
 
     def test_dry_run_asks_nothing(self, tmp_path):
         backend = Oracle()

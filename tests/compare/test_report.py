@@ -35,6 +35,20 @@ def comparison():
     return om.compare(models, prompts, metrics=["contains", "rouge_l"], concurrency=1, progress=False)
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("hf:org/model", "hf:org/model"),
+        ("local:LongOrganisation/Seedling-360M-Chat", "local:Long…/Seedling-360M-Chat"),
+        ("n" * 20 + "m" * 20, "n" * 15 + "…" + "m" * 14),
+        ("a/" + "n" * 20 + "m" * 20, "a/" + "n" * 13 + "…" + "m" * 14),
+    ],
+)
+def test_a_long_name_beside_a_chart_keeps_its_end(name, shown):
+    drawn = charts.draw_costs({name: 1.0})
+    assert f">{shown}<title>{name}</title></text>" in drawn
+
+
 class Tags(html.parser.HTMLParser):
     def __init__(self):
         super().__init__()

@@ -68,7 +68,7 @@ class EchoBackend(Backend):
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Yield what `run` does; without a script nothing waits, so no thread is needed."""
-        if self.script is not None:
+        if self.script is not None or type(self).run is not EchoBackend.run:  # a subclass may wait
             async with aclosing(super().arun(request)) as scripted:
                 async for delta in scripted:
                     yield delta

@@ -107,7 +107,12 @@ class RouteBackend(Combination):
             raise InvalidRequest("rule: a function is a plain one, and has neither `require` nor `facts`.")
         super().__init__(models, max_attempts=max_attempts)
         self.rule = rule
-        self.settings: dict[str, Any] = {"require": require, "facts": facts, "max_attempts": max_attempts}
+        self.settings: dict[str, Any] = {
+            "rule": rule,
+            "require": require,
+            "facts": facts,
+            "max_attempts": max_attempts,
+        }
         self.offer_all()
         self._numbers = {name: number for number, member in enumerate(self.members) for name in _names(member)}
         self._measured: dict[int, float] = {}  # output tokens per second by member
@@ -127,7 +132,7 @@ class RouteBackend(Combination):
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), **self.settings), (self.rule, self.sources)
+        return partial(type(self), models=self.sources, **self.settings), ()
 
     def answer(self, request: ChatRequest, log: AttemptLog) -> Generator[Delta, None, None]:
         """Yield the deltas of the member that the rule chooses."""

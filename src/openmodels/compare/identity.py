@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from openmodels import model_reference, settings
@@ -40,18 +41,26 @@ def list_members(model: Model) -> list[Model]:
 
 
 def _text(value: Any) -> str:
-    """Return an option's value without keys and addresses in memory; of a function its source and what it closes over."""
+    """Return an option's value without keys and addresses in memory."""
     if isinstance(value, Secret):
         return "key"
     if inspect.isfunction(value):
-        try:
-            source = inspect.getsource(value)
-        except (OSError, TypeError):  # typed into a prompt
-            source = value.__code__.co_code.hex()
-        closed_over = inspect.getclosurevars(value).nonlocals
-        return f"{source}{ {name: _text(part) for name, part in closed_over.items()} }{value.__defaults__!r}"
+        return _function_text(value)
     text = repr(value)
     return type(value).__qualname__ if " at 0x" in text else text
+
+
+def _function_text(function: FunctionType) -> str:
+    """Return a function's source, code, constants and what it closes over."""
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):  # typed into a prompt
+        source = ""
+    code = function.__code__  # tells two functions of one line apart
+    constants = [part for part in code.co_consts if isinstance(part, str | bytes | int | float)]
+    values = [*inspect.getclosurevars(function).nonlocals.values(), *(function.__defaults__ or ())]
+    shown = [value.__qualname__ if inspect.isfunction(value) else _text(value) for value in values]
+    return f"{source}{code.co_code.hex()}{code.co_names}{constants}{shown}"
 
 
 def _weights(model: Model, revision: str | None) -> str:
