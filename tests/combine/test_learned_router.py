@@ -189,6 +189,9 @@ def test_what_cannot_be_learned_from_is_an_error(tmp_path):
         om.learn_router(SimpleNamespace(rows=comparison.rows[:36], prompts=comparison.prompts))
     with pytest.raises(om.InvalidRequest, match="expected one of the comparison's: exact"):
         om.learn_router(comparison, metric="bleu")
+    for options in ({"worth": "much"}, {"costs": {"echo:a": -1.0}}, {"costs": {"echo:a": float("nan")}}):
+        with pytest.raises(om.InvalidRequest, match="expected US dollars"):
+            om.learn_router(comparison, **options)
     with pytest.raises(om.InvalidRequest, match="worth: the cost"):
         om.learn_router(comparison, worth=1.0)
     with pytest.raises(om.InvalidRequest, match="'echo:b' of the comparison is missing"):

@@ -223,14 +223,16 @@ class TestPrompts:
         with pytest.raises(om.InvalidRequest, match=name):
             compare(["echo:"], path)
 
-
     def test_missing_values_of_a_data_frame(self):
         rows = [
             {"prompt": "x", "reference": math.nan, "cluster": math.nan, "tags": math.nan},
             {"prompt": "y", "reference": "y", "cluster": math.nan, "tags": 7},
         ]
         prompts = compare([model()], rows).prompts
-        assert [(item.reference, item.cluster, item.tags) for item in prompts] == [(None, None, ()), ("y", None, ("7",))]
+        assert [(item.reference, item.cluster, item.tags) for item in prompts] == [
+            (None, None, ()),
+            ("y", None, ("7",)),
+        ]
 
     def test_names_in_the_head_of_a_csv_file_are_stripped(self, tmp_path):
         path = tmp_path / "p.csv"

@@ -23,7 +23,7 @@ from openmodels.combine.neighbours import (
 from openmodels.combine.route import route
 from openmodels.combine.text_vectors import WORDS, TextVectorizer
 from openmodels.compare import paired
-from openmodels.errors import ErrorBoundary, InvalidRequest
+from openmodels.errors import ErrorBoundary, InvalidReference, InvalidRequest
 from openmodels.model import Model
 from openmodels.types.request import ChatRequest
 
@@ -99,7 +99,15 @@ class LearnedRouter:
         Raises:
             InvalidReference: A name of the comparison cannot be read as a reference; say `models` then.
         """
-        return route(self, self._members) if self.recommended or self.is_forced else None
+        if not (self.recommended or self.is_forced):
+            return None
+        try:
+            return route(self, self._members)
+        except InvalidReference as error:
+            raise InvalidReference(
+                "The names of the comparison are not references.",
+                next_step=f"Say models={{{error.reference or self.models[0]!r}: …}} to learn_router or load_router.",
+            ) from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the router to a JSON file, which holds numbers, but no prompts.
@@ -165,7 +173,7 @@ def learn_router(
     if len(names) < 2:
         raise InvalidRequest("comparison: a router needs two models at least.")
     members = _read_members(models, names)
-    if worth is not None and not worth > 0:
+    if worth is not None and not (_is_number(worth) and worth > 0):
         raise InvalidRequest("worth: expected US dollars, more than 0.")
     metric = _read_metric(comparison, metric)
     scores = _read_table(comparison, names, lambda row: row["scores"].get(metric))
@@ -176,6 +184,8 @@ def learn_router(
     for name, cost in (costs or {}).items():
         if name not in names:
             raise InvalidRequest(f"costs: the comparison has no model {name!r}.")
+        if not (_is_number(cost) and cost >= 0):
+            raise InvalidRequest(f"costs: expected US dollars for {name!r}, 0 or more.")
         prices[:, names.index(name)] = cost
     prices = prices[kept]
     with np.errstate(all="ignore"):
@@ -265,6 +275,10 @@ def load_router(
         _neighbours=neighbours,
         _worth=worth,
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _read_members(models: Any, names: Sequence[str]) -> tuple[ModelLike, ...]:

@@ -109,7 +109,7 @@ class Batch:
     is_enough: Callable[[MemberCall], bool] | None = None
 
     def keep_attempts(self, log: AttemptLog) -> None:
-        """Add the attempts of the calls to the log of the whole call; those of a live answer are in it."""
+        """Add the attempts of the calls to a log, which has those of a live answer."""
         for call in self.calls:
             if not call.is_live:
                 call.keep_attempts(log)

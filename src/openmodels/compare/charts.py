@@ -113,12 +113,15 @@ def _draw(models: Sequence[str], row: Callable[[str, float, str], Iterator[str]]
 
 
 def _shorten_name(name: str) -> str:
-    """Return a name that fits beside a chart, with what follows its last slash whole where that fits."""
+    """Return a name that fits beside a chart.
+
+    What follows its last slash stays whole, where that fits.
+    """
     slash = name.rfind("/")
-    room = _LONGEST_NAME - columns.width(name[slash:]) - 1
-    if columns.width(name) <= _LONGEST_NAME or slash < 0 or room < 1:
+    width = _LONGEST_NAME - columns.width(name[slash:]) - 1
+    if columns.width(name) <= _LONGEST_NAME or slash < 0 or width < 1:
         return columns.shorten(name, _LONGEST_NAME)
-    start = name[: min(slash, room)]
-    while columns.width(start) > room:
+    start = name[: min(slash, width)]
+    while columns.width(start) > width:
         start = start[:-1]
     return f"{start}{columns.CUT}{name[slash:]}"

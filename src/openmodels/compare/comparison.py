@@ -45,7 +45,9 @@ class CallEstimate:
         output = "any number of" if self.output_tokens is None else f"at most {self.output_tokens:,}"
         cost = "at a price that is not known" if self.cost is None else f"at most ${self.cost:.4f}"
         calls = "call" if self.calls == 1 else "calls"
-        return f"{self.model}: {self.calls:,} {calls}{kept}, about {self.input_tokens:,} tokens in, {output} out, {cost}"
+        return (
+            f"{self.model}: {self.calls:,} {calls}{kept}, about {self.input_tokens:,} tokens in, {output} out, {cost}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

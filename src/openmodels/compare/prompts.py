@@ -112,7 +112,9 @@ def _read_row(index: int, row: Any, cluster: str, ignored: dict[str, None]) -> C
 def _read_file(path: Path) -> Iterator[Any]:
     suffix = path.suffix.lower()
     if suffix not in {".jsonl", ".ndjson", ".csv", ".tsv"}:
-        raise InvalidRequest(f"{path}: prompts come from a .jsonl or .csv file.", next_step="Write one prompt as a list of one.")
+        raise InvalidRequest(
+            f"{path}: prompts come from a .jsonl or .csv file.", next_step="Write one prompt as a list of one."
+        )
     try:
         text = files.read_bounded(path, largest=_LARGEST_FILE).decode("utf-8-sig")
     except UnicodeDecodeError as error:

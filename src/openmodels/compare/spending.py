@@ -45,7 +45,9 @@ class SpendingLedger:
     """
 
     def __init__(self, max_usd: float | None) -> None:
-        if max_usd is not None and (isinstance(max_usd, bool) or not isinstance(max_usd, int | float) or not max_usd >= 0):
+        if max_usd is not None and (
+            isinstance(max_usd, bool) or not isinstance(max_usd, int | float) or not max_usd >= 0
+        ):
             raise InvalidRequest("max_usd: expected US dollars, 0 or more.")
         self.max_usd = max_usd
         self.spent = 0.0
@@ -157,7 +159,9 @@ def may_have_cost(error: OpenModelsError) -> bool:
     return (
         error.partial is not None
         or isinstance(error, _AFTER_WORK)
-        or any(not isinstance(attempt.error, OpenModelsError) or may_have_cost(attempt.error) for attempt in error.trace)
+        or any(
+            not isinstance(attempt.error, OpenModelsError) or may_have_cost(attempt.error) for attempt in error.trace
+        )
     )
 
 
