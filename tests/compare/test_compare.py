@@ -153,6 +153,11 @@ class TestErrors:
         assert rows_of(comparison, "oracle")[0]["error"].startswith("UnsupportedFeature: ")
         assert rows_of(comparison, "echo")[0]["text"] == "x"
 
+    def test_a_combination_of_local_models_waits_its_turn(self):
+        local = om.Model("local:org/none")
+        assert calls._lane("both", om.fallback(["echo:", om.vote([local])])) == calls._lane("local", local)
+        assert calls._lane("both", om.fallback(["echo:"])) == "model both"
+
     def test_what_every_model_refuses_is_raised(self):
         with pytest.raises(om.UnsupportedFeature, match="metric"):
             compare([model(), om.Model("echo:")], ["a"], metric=["exact"])

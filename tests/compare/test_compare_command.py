@@ -58,6 +58,14 @@ def test_table_sentences_and_files(prompts, tmp_path):
     assert "echo: 0 calls (8 more are kept from before)" in run(*arguments, "--dry-run").stdout
 
 
+def test_a_report_in_no_folder_is_refused_before_the_calls(prompts, tmp_path):
+    for option in ("--html", "--rows"):
+        result = run("compare", "-m", "echo:", prompts, option, str(tmp_path / "none" / "file"))
+        assert result.exit_code == 2
+        assert "there is no folder" in result.stderr
+        assert result.stdout == ""
+
+
 def test_json_and_a_failure(tmp_path):
     path = tmp_path / "p.csv"
     path.write_text("prompt,reference\nfail,FAIL\nx,X\n")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,16 @@ def _read_prices(_: click.Context, __: click.Parameter, prices: tuple[str, ...])
     return named
 
 
+def _check_folder(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
+    """Refuse a file in no folder before the calls, not after them."""
+    if path is not None and not Path(path).absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {Path(path).parent}.")
+    return path
+
+
+_output_path = partial(click.option, type=click.Path(dir_okay=False), callback=_check_folder)
+
+
 @click.command()
 @click.argument("source", metavar="PROMPTS", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-m", "--model", "references", metavar="REF", multiple=True, required=True, help="Repeat it for each.")
@@ -38,8 +49,8 @@ def _read_prices(_: click.Context, __: click.Parameter, prices: tuple[str, ...])
 @click.option("--embedder", metavar="REF", help="A model with embeddings, for --metric embedding.")
 @click.option("--repeats", type=int, metavar="N", help="Ask each prompt N times.")
 @click.option("--cluster", metavar="FIELD", help='The field that names the group of a prompt; default "cluster".')
-@click.option("--html", "report", type=click.Path(dir_okay=False), help="Write a report in HTML.")
-@click.option("--rows", type=click.Path(dir_okay=False), help="Write every answer with its scores, JSONL.")
+@_output_path("--html", "report", help="Write a report in HTML.")
+@_output_path("--rows", help="Write every answer with its scores, JSONL.")
 @click.option("--save", type=click.Path(dir_okay=False), help="Keep replies here; what is in it is not asked again.")
 @click.option("--max-usd", type=float, metavar="USD", help="A call that could cost more than is left is not made.")
 @click.option(
@@ -90,13 +101,13 @@ def compare(
     finally:
         for model in models:
             model.close()
-    _write(comparison, report, rows)
     if output.wants_json():
         output.write_json(_as_dict(comparison))
     else:
         output.write(f"{comparison}\n")
-        if report and comparison.rows:
-            output.note(f"The report is {report}.", dim=True)
+    _write(comparison, report, rows)
+    if report and comparison.rows and not output.wants_json():
+        output.note(f"The report is {report}.", dim=True)
     ctx.exit(1 if any(row["error"] is not None for row in comparison.rows) else 0)
 
 

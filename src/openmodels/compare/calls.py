@@ -19,7 +19,7 @@ from openmodels.backends.base import Backend
 from openmodels.bulk.journal import Journal
 from openmodels.bulk.progress import start_progress_bar
 from openmodels.bulk.run import FATAL, RATE_LIMIT_TRIES, ConcurrencyLimiter
-from openmodels.compare.identity import identify
+from openmodels.compare.identity import identify, list_members
 from openmodels.compare.spending import CeilingReached, ModelPrice, SpendingLedger, is_remote, may_have_cost
 from openmodels.core import request as requests
 from openmodels.core.stream import validate_reply
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _OUTAGE = (ConnectionFailed, OutOfMemory, ServerFailed)
 _LONGEST_ERROR = 500  # characters
+_THIS_MACHINE = "this machine"
 
 
 @dataclass(slots=True)
@@ -309,6 +310,8 @@ def _describe(error: OpenModelsError) -> str:
 def _lane(name: str, model: Model) -> str:
     """Return what a model shares with others: this machine, a server, or nothing."""
     backend: Backend = model.backend
+    if any(_lane(name, member) == _THIS_MACHINE for member in list_members(model)):
+        return _THIS_MACHINE
     if backend.name == "local" or (backend.origin is not None and not is_remote(model)):
-        return "this machine"
+        return _THIS_MACHINE
     return backend.origin or f"model {name}"
