@@ -39,9 +39,9 @@ def comparison():
     ("name", "shown"),
     [
         ("hf:org/model", "hf:org/model"),
-        ("local:LongOrganisation/Seedling-360M-Chat", "local:Long…/Seedling-360M-Chat"),
-        ("n" * 20 + "m" * 20, "n" * 15 + "…" + "m" * 14),
-        ("a/" + "n" * 20 + "m" * 20, "a/" + "n" * 13 + "…" + "m" * 14),
+        ("local:LongOrganisation/Seedling-360M-Chat", "local:Lo…/Seedling-360M-Chat"),
+        ("n" * 20 + "m" * 20, "n" * 14 + "…" + "m" * 13),
+        ("a/" + "n" * 20 + "m" * 20, "a/" + "n" * 12 + "…" + "m" * 13),
     ],
 )
 def test_a_long_name_beside_a_chart_keeps_its_end(name, shown):

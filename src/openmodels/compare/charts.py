@@ -10,8 +10,8 @@ from openmodels import columns
 from openmodels.compare.results import MeanScore
 from openmodels.escaping import escape_html
 
-_WIDTH, _ROW, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 34, 200, 30, 12, 44
-_LONGEST_NAME = 30  # columns, of which a Chinese character takes two
+_WIDTH, _ROW, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 34, 240, 30, 12, 44
+_LONGEST_NAME = 28  # columns of about 7 pixels; a Chinese character takes two
 COLORS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2", "#65a30d", "#be185d")
 """Of the models, in their order; they repeat."""
 
