@@ -616,6 +616,12 @@ class TestJudge:
         assert comparison.judge.unreadable == 2
         assert comparison.pairs[0].count == 0
 
+    def test_why_a_judge_fails_is_said(self):
+        broken = om.Model("echo:", script=[[AuthenticationFailed("No key.")]] * 9)
+        comparison = compare([model("a"), model("b", answers={"q": "x"})], ["q"], judge=broken)
+        assert "No key" in str(comparison.judge)
+        assert len([row for row in comparison.rows if row["text"]]) == 2
+
     def test_calls_are_kept_and_paid(self, tmp_path):
         file, models = tmp_path / "cache.jsonl", [model("m", answers={"a": "x"}), "echo:"]
         judge = self.judge(lambda first, second: "tie")

@@ -81,6 +81,7 @@ class JudgeReport:
         ratings: By model the Bradley-Terry strength on the scale of logits, with the ends of its 95 % interval.
         tie_strength: Davidson's tie parameter, 0 without ties.
         cost: US dollars of the judge's calls, where known.
+        error: The most frequent error of its calls, or None.
     """
 
     model: str
@@ -92,10 +93,12 @@ class JudgeReport:
     ratings: dict[str, tuple[float, float, float]]
     tie_strength: float
     cost: float | None
+    error: str | None = None
 
     def __str__(self) -> str:
         slot = "" if self.first_slot_share is None else f"; it chose the first answer in {self.first_slot_share:.0%}"
         unreadable = f"; {self.unreadable} of its calls gave no verdict" if self.unreadable else ""
+        unreadable += f" ({self.error.rstrip('.')})" if self.error else ""
         same = "pair was" if self.identical == 1 else "pairs were"
         identical = f"; {self.identical} {same} the same text" if self.identical else ""
         if self.consistency is None:
@@ -159,6 +162,7 @@ def summarize_judge(
     decided = [slot for slots in both for slot in slots if slot != "tie"]
     calls = [call for pair in pairs for call in pair.calls]
     costs = [call.cost for call in calls if call.cost is not None]
+    errors = [call.error for call in calls if call.error is not None]
     return JudgeReport(
         judge.reference,
         judged=len(both),
@@ -169,4 +173,5 @@ def summarize_judge(
         ratings=ratings,
         tie_strength=tie_strength,
         cost=sum(costs) if costs else None,
+        error=max(errors, key=errors.count, default=None),
     )
