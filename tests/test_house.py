@@ -323,6 +323,12 @@ def test_backend_has_one_required_method():
     assert Backend.__abstractmethods__ == {"run"}
 
 
+def test_files_of_tests_have_names_of_their_own():
+    # pytest imports them by name, so that a second file of a name ends the whole run.
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_huggingface_hub_has_no_upper_cap():
     (hub,) = (line for line in PYPROJECT["project"]["dependencies"] if line.startswith("huggingface_hub"))
     assert re.fullmatch(r"huggingface_hub>=[\d.]+", hub)

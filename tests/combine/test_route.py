@@ -247,7 +247,7 @@ class TestRequirements:
     [
         ("best", {}),
         (5, {}),
-        (lambda _: 0, {"require": {"open": True}}),
+        pytest.param(lambda _: 0, {"require": {"open": True}}, id="function"),
         ("cheapest", {"require": {"colour": "red"}}),
         ("cheapest", {"facts": {"echo:b": {}}}),
         ("cheapest", {"facts": {"echo:a": {"weight": 1}}}),
