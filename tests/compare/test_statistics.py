@@ -15,7 +15,6 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from openmodels.compare import bradley_terry, paired, results
-from openmodels.compare.metrics import RowMetric
 from openmodels.compare.prompts import ComparedPrompt
 
 TRIALS = 2_000
@@ -215,7 +214,7 @@ class TestPlansAndSentences:
         prompts = [
             ComparedPrompt(n, "", cluster=str(n // 3) if clusters else None) for n in range(wins + losses + ties)
         ]
-        (pair,) = results.compare_pairs(RowMetric("exact", list), scores, prompts)
+        (pair,) = results.compare_pairs("exact", scores, prompts, is_bounded=True)
         return pair
 
     def test_as_many_prompts_as_planned_tell_them_apart_four_times_of_five(self):

@@ -213,43 +213,29 @@ class ComparisonRun:
     def result(self, *, with_rows: bool = True) -> Comparison:
         """Return what the calls that have ended tell."""
         rows = self._rows() if with_rows else []
-        names = [metric.name for metric in self.metrics]
-        pairs: list[results.ComparedPair] = []
-        scores: dict[str, dict[str, results.MeanScore | None]] = {}
-        groups: dict[str, list[tuple[str, ...]]] = {}
+        names, models = [metric.name for metric in self.metrics], list(self.models)
+        summaries: dict[str, results.MetricSummary] = {}
         report = None
-        if self.judge is not None and with_rows:
-            report = self._judge_report(rows)
-            names.append(results.JUDGE)
-        for name in names if with_rows else ():
-            by_model = {model: results.average_repeats(rows, model, name) for model in self.models}
-            metric = next((metric for metric in self.metrics if metric.name == name), None)
-            scores[name] = {
-                model: results.mean_score(
-                    by_model[model],
-                    self.prompts,
-                    is_rate=metric is not None and results.are_rates(by_model),
-                    is_bounded=metric is None or metric.is_bounded,
+        if with_rows:
+            for metric in self.metrics:
+                summaries[metric.name] = results.summarize_metric(
+                    metric.name, rows, models, self.prompts, is_bounded=metric.is_bounded
                 )
-                for model in self.models
-            }
-            of_metric = (
-                results.compare_judged(list(self.models), self.judged, self.prompts)
-                if metric is None
-                else results.compare_pairs(metric, by_model, self.prompts)
-            )
-            pairs += of_metric
-            means = {model: mean.mean for model, mean in scores[name].items() if mean is not None}
-            groups[name] = results.group_models(means, of_metric)
+            if self.judge is not None:
+                report = self._judge_report(self.judge, rows)
+                names.append(results.JUDGE)
+                summaries[results.JUDGE] = results.summarize_metric(
+                    results.JUDGE, rows, models, self.prompts, is_bounded=True, judged=self.judged
+                )
         fresh = [call.cost for call in self._all_calls() if call.cost is not None and not call.resumed]
         return Comparison(
             models=tuple(self.models),
             prompts=tuple(self.prompts),
             metrics=tuple(names),
             rows=rows,
-            pairs=tuple(pairs),
-            scores=scores,
-            groups=groups,
+            pairs=tuple(pair for summary in summaries.values() for pair in summary.pairs),
+            scores={name: summary.scores for name, summary in summaries.items()},
+            groups={name: summary.groups for name, summary in summaries.items()},
             judge=report,
             estimate=self.estimate,
             cost=sum(fresh) if fresh else None,
@@ -290,7 +276,8 @@ class ComparisonRun:
                 row["scores"][metric.name] = score
         return rows
 
-    def _judge_report(self, rows: Sequence[dict[str, Any]]) -> judging.JudgeReport:
+    def _judge_report(self, judge: Model, rows: Sequence[dict[str, Any]]) -> judging.JudgeReport:
+        """Return the report on the judge, and put its scores into the rows."""
         points: dict[tuple[str, int], list[float]] = {}
         outcomes: list[tuple[str, str, Any, float]] = []
         for pair in self.judged:
@@ -304,9 +291,7 @@ class ComparisonRun:
             if won and row["error"] is None:
                 row["scores"][results.JUDGE] = sum(won) / len(won)
         ratings, tie = bradley_terry.rate_models(list(self.models), outcomes)
-        if self.judge is None:
-            raise AssertionError("there is a judge where its report is asked for")
-        return judging.summarize_judge(self.judge, self.judged, ratings, tie)
+        return judging.summarize_judge(judge, self.judged, ratings, tie)
 
 
 _OWN_OPTIONS = frozenset(CompareOptions.__annotations__) - frozenset(CallOptions.__annotations__)

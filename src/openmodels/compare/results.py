@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from openmodels.compare import paired
 from openmodels.compare.judging import JudgedPair
-from openmodels.compare.metrics import RowMetric
 from openmodels.compare.prompts import ComparedPrompt
 
 Verdict = Literal["better", "worse", "not told apart"]
@@ -116,17 +115,66 @@ def are_rates(scores: Mapping[str, PromptScores]) -> bool:
     return all(value in (0.0, 1.0) for values in scores.values() for value in values.values())
 
 
+class MetricSummary(NamedTuple):
+    """What rows say of the models on one metric.
+
+    Attributes:
+        scores: By model the mean score with its interval; None without any.
+        pairs: Each two models, with test, interval and verdict.
+        groups: The groups of models that no test distinguishes, the best first.
+    """
+
+    scores: dict[str, MeanScore | None]
+    pairs: list[ComparedPair]
+    groups: list[tuple[str, ...]]
+
+
+def summarize_metric(
+    metric: str,
+    rows: Sequence[Mapping[str, Any]],
+    models: Sequence[str],
+    prompts: Sequence[ComparedPrompt],
+    *,
+    is_bounded: bool,
+    judged: Sequence[JudgedPair] | None = None,
+) -> MetricSummary:
+    """Return the scores, pairs and groups of models on a metric.
+
+    Args:
+        metric: The metric's name.
+        rows: Dicts with model, index and scores, as in `Comparison.rows`.
+        models: The names of the models.
+        prompts: The prompts, by index.
+        is_bounded: Whether scores lie between 0 and 1.
+        judged: The verdicts of a judge, where the metric is the judge's.
+
+    Raises:
+        MissingExtra: The statistics need a package that is not installed.
+    """
+    by_model = {model: average_repeats(rows, model, metric) for model in models}
+    is_rate = judged is None and are_rates(by_model)
+    scores = {
+        model: mean_score(values, prompts, is_rate=is_rate, is_bounded=is_bounded) for model, values in by_model.items()
+    }
+    if judged is None:
+        pairs = compare_pairs(metric, by_model, prompts, is_bounded=is_bounded)
+    else:
+        pairs = compare_judged(models, judged, prompts)
+    means = {model: score.mean for model, score in scores.items() if score is not None}
+    return MetricSummary(scores, pairs, group_models(means, pairs))
+
+
 def compare_pairs(
-    metric: RowMetric, scores: Mapping[str, PromptScores], prompts: Sequence[ComparedPrompt]
+    metric: str, scores: Mapping[str, PromptScores], prompts: Sequence[ComparedPrompt], *, is_bounded: bool
 ) -> list[ComparedPair]:
-    """Return every pair of models on a metric."""
+    """Return every pair of models on a metric, by the scores of each prompt."""
     outcomes: dict[tuple[str, str], tuple[dict[int, float], tuple[float, float]]] = {}
     for a, b in combinations(scores, 2):
         shared = [index for index in scores[a] if index in scores[b]]
         differences = {index: scores[a][index] - scores[b][index] for index in shared}
         totals = sum(scores[a][index] for index in shared), sum(scores[b][index] for index in shared)
         outcomes[a, b] = differences, totals
-    return _judge_pairs(metric.name, outcomes, prompts, is_bounded=metric.is_bounded, rates=are_rates(scores))
+    return _test_pairs(metric, outcomes, prompts, is_bounded=is_bounded, rates=are_rates(scores))
 
 
 def compare_judged(
@@ -140,10 +188,10 @@ def compare_judged(
             if (pair.a, pair.b) == (a, b) and pair.outcome is not None:
                 verdicts.setdefault(pair.index, []).append(pair.outcome)
         outcomes[a, b] = {index: sum(values) / len(values) for index, values in verdicts.items()}, (0.0, 0.0)
-    return _judge_pairs(JUDGE, outcomes, prompts, is_bounded=True, rates=False)
+    return _test_pairs(JUDGE, outcomes, prompts, is_bounded=True, rates=False)
 
 
-def _judge_pairs(
+def _test_pairs(
     metric: str,
     outcomes: Mapping[tuple[str, str], tuple[dict[int, float], tuple[float, float]]],
     prompts: Sequence[ComparedPrompt],
@@ -151,6 +199,7 @@ def _judge_pairs(
     is_bounded: bool,
     rates: bool,
 ) -> list[ComparedPair]:
+    """Return pairs with their verdicts, from differences by prompt and total scores."""
     results = {
         pair: paired.compare_differences(
             list(differences.values()), _clusters(differences, prompts), is_bounded=is_bounded

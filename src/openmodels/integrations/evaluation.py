@@ -103,7 +103,6 @@ def compare_rows(rows: Iterable[Mapping[str, Any]]) -> Comparison:
     """
     from openmodels.compare import results
     from openmodels.compare.comparison import Comparison
-    from openmodels.compare.metrics import RowMetric
     from openmodels.compare.prompts import ComparedPrompt
 
     listed = [dict(row) for row in rows]
@@ -118,30 +117,19 @@ def compare_rows(rows: Iterable[Mapping[str, Any]]) -> Comparison:
     ordered = [prompts[index] for index in range(len(prompts))]
     models = tuple(dict.fromkeys(row["model"] for row in listed))
     metrics = tuple(dict.fromkeys(name for row in listed for name in row["scores"]))
-    pairs: list[results.ComparedPair] = []
-    scores: dict[str, dict[str, results.MeanScore | None]] = {}
-    groups: dict[str, list[tuple[str, ...]]] = {}
+    summaries: dict[str, results.MetricSummary] = {}
     for name in metrics:
-        by_model = {model: results.average_repeats(listed, model, name) for model in models}
-        is_bounded = all(0 <= score <= 1 for values in by_model.values() for score in values.values())
-        is_rate = results.are_rates(by_model)
-        of_metric = results.compare_pairs(RowMetric(name, lambda _: [], is_bounded), by_model, ordered)
-        scores[name] = {
-            model: results.mean_score(values, ordered, is_rate=is_rate, is_bounded=is_bounded)
-            for model, values in by_model.items()
-        }
-        means = {model: mean.mean for model, mean in scores[name].items() if mean is not None}
-        groups[name] = results.group_models(means, of_metric)
-        pairs += of_metric
+        is_bounded = all(0 <= row["scores"].get(name, 0) <= 1 for row in listed)
+        summaries[name] = results.summarize_metric(name, listed, models, ordered, is_bounded=is_bounded)
     costs = [row["cost"] for row in listed if row["cost"] is not None]
     return Comparison(
         models=models,
         prompts=tuple(ordered),
         metrics=metrics,
         rows=listed,
-        pairs=tuple(pairs),
-        scores=scores,
-        groups=groups,
+        pairs=tuple(pair for summary in summaries.values() for pair in summary.pairs),
+        scores={name: summary.scores for name, summary in summaries.items()},
+        groups={name: summary.groups for name, summary in summaries.items()},
         judge=None,
         estimate=(),
         cost=sum(costs) if costs else None,
