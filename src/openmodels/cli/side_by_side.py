@@ -113,7 +113,9 @@ class SideBySideChat:
             for column in self._columns:
                 output.note(f"{column.name}: loading …", dim=True)
                 stack.enter_context(column.conversation.model.load())
-            output.note("Ready. /clear forgets the conversations, Ctrl-C stops answers, Ctrl-D ends the session.", dim=True)
+            output.note(
+                "Ready. /clear forgets the conversations, Ctrl-C stops answers, Ctrl-D ends the session.", dim=True
+            )
             while True:
                 try:
                     line = input("> ").strip()
