@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 
 import pytest
 
 import openmodels as om
+from openmodels.backends.base import Backend
 from openmodels.backends.echo import EchoBackend
 from openmodels.testing import PATHS, SURFACES, Driver
 from openmodels.types.reply import TokenLogprob
+from openmodels.types.request import ChatRequest
 from openmodels.types.scores import ContinuationScore, ScoredToken, Scores
 
 DOWN = om.ServerFailed("It is down.")
@@ -201,3 +204,45 @@ def test_its_own_bound_does_not_end_a_combination_around_it(surface):
     assert reply.text == "yes"
     with pytest.raises(om.AllModelsFailed, match="bound of 1 attempts"):
         Driver(inner, surface)("Which?")
+
+
+class Endless(Backend):
+    """Words without end; `closed` counts the answers that were left."""
+
+    name = "endless"
+
+    def __init__(self):
+        super().__init__("")
+        self.closed = 0
+
+    def run(self, request):
+        try:
+            while True:
+                yield om.Delta(text="word ")
+        finally:
+            self.closed += 1
+
+    async def arun(self, request):
+        try:
+            while True:
+                yield om.Delta(text="word ")
+        finally:
+            self.closed += 1
+
+
+def test_leaving_at_the_first_delta_ends_the_last_members_answer():
+    member = Endless()
+    combination = om.cascade([om.Model(member)], accept="valid").backend
+    request = ChatRequest(messages=(om.user("Which?"),))
+
+    async def leave():
+        deltas = combination.arun(request)
+        assert (await anext(deltas)).text == "word "
+        await deltas.aclose()
+        return member.closed
+
+    deltas = combination.run(request)
+    assert next(deltas).text == "word "
+    deltas.close()
+    assert member.closed == 1
+    assert asyncio.run(leave()) == 2

@@ -14,7 +14,7 @@ import unicodedata
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import aclosing, closing
+from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
@@ -140,8 +140,11 @@ class PlannedCombination(Combination):
                     _ask_all(batch, request.deadline)
                 finally:
                     batch.keep_attempts(log)
-        with closing(chosen.rest or iter_nothing()) as rest:
-            yield from map(_without_cost, chain(chosen.deltas, rest))
+        try:
+            yield from map(_without_cost, chain(chosen.deltas, chosen.rest or ()))
+        finally:
+            if chosen.rest is not None:
+                chosen.rest.close()
         yield Delta(cost=_total_cost(log.attempts))
 
     async def aanswer(self, request: ChatRequest, log: AttemptLog) -> AsyncGenerator[Delta, None]:
@@ -158,12 +161,15 @@ class PlannedCombination(Combination):
                     await _aask_all(batch, request.deadline)
                 finally:
                     batch.keep_attempts(log)
-        for delta in chosen.deltas:
-            yield _without_cost(delta)
-        if chosen.rest is not None:
-            async with aclosing(chosen.rest) as rest:
-                async for delta in rest:
+        try:
+            for delta in chosen.deltas:
+                yield _without_cost(delta)
+            if chosen.rest is not None:
+                async for delta in chosen.rest:
                     yield _without_cost(delta)
+        finally:
+            if chosen.rest is not None:
+                await chosen.rest.aclose()
         yield Delta(cost=_total_cost(log.attempts))
 
     @property
@@ -293,11 +299,6 @@ def _check_deadline(batch: Batch, deadline: float | None) -> None:
         if error.partial is None and not any(delta.finish_reason for delta in deltas):
             add_partial(error, deltas)
     raise error
-
-
-def iter_nothing() -> Generator[Delta, None, None]:
-    """Return an iterator without deltas."""
-    yield from ()
 
 
 def _without_cost(delta: Delta) -> Delta:
