@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from typing_extensions import Unpack
 
+from openmodels import background
 from openmodels.bulk.iterators import LoopThread
 from openmodels.compare import bradley_terry, judging, metrics as row_metrics, results, spending
 from openmodels.compare.calls import CallGrid, ComparedCall, ReplyCache
@@ -362,4 +362,6 @@ async def acompare(
     Raises: what `compare` does.
     """
     with ErrorBoundary():
-        return await partial(ComparisonRun, models, prompts, metrics, options)().run()
+        # A file of prompts and the router's list of prices are read on a thread, so that the event loop runs on.
+        run = await background.arun(ComparisonRun, models, prompts, metrics, options)
+        return await run.run()
