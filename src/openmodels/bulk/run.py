@@ -14,7 +14,7 @@ from typing_extensions import Unpack
 from openmodels import errors, retry
 from openmodels.bulk.items import BulkItem, BulkSummary
 from openmodels.bulk.journal import Journal
-from openmodels.bulk.progress import start_progress_bar
+from openmodels.bulk.progress import ProgressBar
 from openmodels.core.request import ChatCall
 from openmodels.core.stream import validate_reply
 from openmodels.errors import RateLimited
@@ -127,7 +127,7 @@ class BulkRun:
         self._call_error: Exception | None = None  # ends the calls
         self._input_error: Exception | None = None  # ends the input
         total = operator.length_hint(prompts) or None
-        self._progress_bar = start_progress_bar(self.reference, total) if shows_progress else None
+        self._progress_bar = ProgressBar(self.reference, total, is_shown=shows_progress)
 
     def next(self) -> BulkItem | Coroutine[Any, Any, BulkItem | None] | None:
         """Return the next item if the file has it, else a coroutine that makes it.
@@ -173,8 +173,7 @@ class BulkRun:
                 self._journal.close()
             except OSError as error:
                 self._call_error = self._call_error or error
-        if self._progress_bar is not None:
-            self._progress_bar[0].stop()
+        self._progress_bar.stop()
 
     def _find_saved(self, journal: Journal, index: int, prompt: Any) -> tuple[str | None, Reply | None]:
         """Return the key of an item and its saved reply, if that passes the validators."""
@@ -228,10 +227,8 @@ class BulkRun:
             self._outage_streak = 0
         self.summary.add(item)
         self.summary.seconds = time.perf_counter() - self._start_time
-        if self._progress_bar is not None:
-            bar, task = self._progress_bar
-            status = f"{self.summary.tokens_per_second:,.0f} tokens/s, {self.summary.failed} failed"
-            bar.update(task, advance=1, status=status)
+        status = f"{self.summary.tokens_per_second:,.0f} tokens/s, {self.summary.failed} failed"
+        self._progress_bar.advance(status)
 
 
 class ConcurrencyLimiter:

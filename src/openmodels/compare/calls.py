@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from openmodels import background
 from openmodels.backends.base import Backend
 from openmodels.bulk.journal import Journal
-from openmodels.bulk.progress import start_progress_bar
+from openmodels.bulk.progress import ProgressBar
 from openmodels.bulk.run import FATAL, RATE_LIMIT_TRIES, ConcurrencyLimiter
 from openmodels.compare.identity import identify, list_members
 from openmodels.compare.spending import CeilingReached, ModelPrice, SpendingLedger, is_remote, may_have_cost
@@ -26,9 +26,6 @@ from openmodels.core.stream import validate_reply
 from openmodels.errors import ConnectionFailed, InvalidRequest, OpenModelsError, OutOfMemory, ServerFailed
 from openmodels.model import Model
 from openmodels.types.reply import Reply
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
 
 _OUTAGE = (ConnectionFailed, OutOfMemory, ServerFailed)
 _LONGEST_ERROR = 500  # characters
@@ -192,20 +189,18 @@ class CallGrid:
         for call in calls:
             if not call.is_done:
                 lanes.setdefault(_lane(call.model, self.models[call.model]), {}).setdefault(call.model, []).append(call)
-        bar = start_progress_bar(description, len(calls)) if self._shows_progress and lanes else None
-        if bar is not None:
-            bar[0].update(bar[1], advance=sum(call.is_done for call in calls))
+        bar = ProgressBar(description, len(calls), is_shown=self._shows_progress and bool(lanes))
+        bar.advance(calls=sum(call.is_done for call in calls))
         try:
             async with asyncio.TaskGroup() as group:
                 for lane in lanes.values():
                     group.create_task(self._run_lane(lane, bar))
         finally:
-            if bar is not None:
-                bar[0].stop()
+            bar.stop()
         if self._write_error is not None:
             raise self._write_error
 
-    async def _run_lane(self, lane: Mapping[str, Sequence[ComparedCall]], bar: tuple[Progress, TaskID] | None) -> None:
+    async def _run_lane(self, lane: Mapping[str, Sequence[ComparedCall]], bar: ProgressBar) -> None:
         for name, calls in lane.items():
             limiter = ConcurrencyLimiter(self._concurrency, RATE_LIMIT_TRIES)
             state = _ModelState(3 * self._concurrency)
@@ -216,11 +211,7 @@ class CallGrid:
                 await background.arun(self.models[name].close)
 
     async def _run_call(
-        self,
-        call: ComparedCall,
-        limiter: ConcurrencyLimiter,
-        state: _ModelState,
-        bar: tuple[Progress, TaskID] | None,
+        self, call: ComparedCall, limiter: ConcurrencyLimiter, state: _ModelState, bar: ProgressBar
     ) -> None:
         try:
             call.reply = await limiter.run(partial(self._send, call, state))
@@ -238,9 +229,7 @@ class CallGrid:
         except Exception as error:  # noqa: BLE001 - one backend's bug must not lose the others' answers
             call.error = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
         call.is_done = True
-        if bar is not None:
-            spent = f"${self.ledger.spent:.4f}" if self.ledger.spent else ""
-            bar[0].update(bar[1], advance=1, status=spent)
+        bar.advance(f"${self.ledger.spent:.4f}" if self.ledger.spent else "")
 
     async def _send(self, call: ComparedCall, state: _ModelState) -> Reply | None:
         """Return the reply to a call, or None where its model is asked no more."""
