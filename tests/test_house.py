@@ -42,7 +42,7 @@ LAYERS = (
     {"output"},
     {"images"},
     {"http"},
-    {"background", "files", "model_reference", "licenses"},
+    {"background", "files", "model_reference", "licenses", "plotting"},
     {"deadline", "retry"},
     {"errors", "settings"},
     {"types"},

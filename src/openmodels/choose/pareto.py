@@ -14,11 +14,10 @@ from openmodels.choose import axes as axis_names, choosing, prices, ranking
 from openmodels.choose.axes import Axis, Value
 from openmodels.choose.scores import ScoreTable
 from openmodels.choose.selection import Selection
-from openmodels.errors import ErrorBoundary, InvalidRequest, MissingExtra
-from openmodels.settings import install_hint
+from openmodels.errors import ErrorBoundary, InvalidRequest
+from openmodels.plotting import ChartScale, matplotlib_axes
 
 _WIDTH, _HEIGHT, _MARGIN = 640, 400, 56
-_TICKS = 5
 _FONT = 'font-family="sans-serif" font-size="11"'
 
 
@@ -103,29 +102,30 @@ class Pareto:
 
         A line joins the front; the tooltip of a point has its values with source and day.
         """
-        horizontal = _Scale([point.x.number for point in self.points], _MARGIN, _WIDTH - _MARGIN)
-        vertical = _Scale([point.y.number for point in self.points], _HEIGHT - _MARGIN, _MARGIN // 2)
+        horizontal = ChartScale([point.x.number for point in self.points], _MARGIN, _WIDTH - _MARGIN)
+        vertical = ChartScale([point.y.number for point in self.points], _HEIGHT - _MARGIN, _MARGIN // 2)
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" {_FONT}>',
             f"<title>{escaping.escape_html(f'{self.y.label} by {self.x.label}')}</title>",
             f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>',
         ]
         bottom, left = _HEIGHT - _MARGIN, _MARGIN
-        for number in horizontal.ticks():
-            at = horizontal.place(number)
+        for number in horizontal.ticks:
+            at = horizontal.position(number)
             parts.append(_line(at, bottom, at, bottom + 4))
-            parts.append(_text(at, bottom + 16, self.x.show(number), "middle"))
-        for number in vertical.ticks():
-            at = vertical.place(number)
+            parts.append(_text(at, bottom + 16, _tick(self.x, number), "middle"))
+        for number in vertical.ticks:
+            at = vertical.position(number)
             parts.append(_line(left - 4, at, left, at))
-            parts.append(_text(left - 6, at + 4, self.y.show(number), "end"))
+            parts.append(_text(left - 6, at + 4, _tick(self.y, number), "end"))
         parts += [_line(left, bottom, _WIDTH - _MARGIN, bottom), _line(left, bottom, left, _MARGIN // 2)]
         parts.append(_text(_WIDTH / 2, _HEIGHT - 12, _title(self.x), "middle"))
         parts.append(_text(left, 14, _title(self.y), "start"))
-        joined = " ".join(f"{horizontal.place(p.x.number):.1f},{vertical.place(p.y.number):.1f}" for p in self.front)
+        front = [(horizontal.position(point.x.number), vertical.position(point.y.number)) for point in self.front]
+        joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in front)
         parts.append(f'<polyline points="{joined}" fill="none" stroke="#1a66b8" stroke-dasharray="4 3"/>')
         for point in self.points:
-            x, y = horizontal.place(point.x.number), vertical.place(point.y.number)
+            x, y = horizontal.position(point.x.number), vertical.position(point.y.number)
             values = ((self.x, point.x), (self.y, point.y))
             facts = ", ".join(f"{axis.show(value.number)} ({value.origin})" for axis, value in values)
             color = "#1a66b8" if point.pareto else "#999"
@@ -147,15 +147,7 @@ class Pareto:
         Raises:
             MissingExtra: matplotlib is not installed.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ModuleNotFoundError as error:
-            raise MissingExtra(
-                "plot needs matplotlib, which is not installed.",
-                next_step=f"Run: {install_hint('plot')}; or take to_svg(), which needs nothing.",
-            ) from error
-        # Not by pyplot: it would keep the figure and choose a window system.
-        axes = Figure().subplots() if axes is None else axes
+        axes = matplotlib_axes(axes, "to_svg()")
         for points, color in (((p for p in self.points if not p.pareto), "0.6"), (self.front, "tab:blue")):
             listed = list(points)
             axes.scatter([p.x.number for p in listed], [p.y.number for p in listed], color=color)
@@ -172,29 +164,17 @@ class Pareto:
         return f'<div style="max-width:{_WIDTH}px">{self.to_svg()}</div>{texts}'
 
 
-class _Scale:
-    """The way from values to places in a chart."""
-
-    def __init__(self, numbers: list[float], start: float, end: float) -> None:
-        self.low, self.high = min(numbers, default=0.0), max(numbers, default=1.0)
-        if self.low == self.high:
-            self.low, self.high = self.low - 0.5, self.high + 0.5
-        self.start, self.end = start, end
-
-    def place(self, number: float) -> float:
-        fraction = (number - self.low) / (self.high - self.low)
-        return self.start + (0.04 + 0.92 * fraction) * (self.end - self.start)
-
-    def ticks(self) -> list[float]:
-        return [self.low + (self.high - self.low) * step / (_TICKS - 1) for step in range(_TICKS)]
-
-
 def _line(x1: float, y1: float, x2: float, y2: float) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="#444"/>'
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="#222">{escaping.escape_html(text)}</text>'
+
+
+def _tick(axis: Axis, number: float) -> str:
+    """Return a value without its unit, which the axis's title has."""
+    return axis.show(number).removesuffix(f" {axis.unit}")
 
 
 def _title(axis: Axis) -> str:

@@ -14,7 +14,7 @@ from openmodels.compare.judging import JudgeReport
 from openmodels.compare.prompts import ComparedPrompt
 from openmodels.compare.results import ComparedPair, MeanScore
 from openmodels.errors import MissingExtra
-from openmodels.settings import install_hint
+from openmodels.plotting import matplotlib_axes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -212,15 +212,7 @@ class Comparison:
         Raises:
             MissingExtra: matplotlib is not installed.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ModuleNotFoundError as error:
-            raise MissingExtra(
-                "plot needs matplotlib, which is not installed.",
-                next_step=f"Run: {install_hint('plot')}; or write html(), which needs nothing.",
-            ) from error
-        # Not by pyplot: it would keep the figure and choose a window system.
-        axes = Figure().subplots() if axes is None else axes
+        axes = matplotlib_axes(axes, "html()")
         for number, metric in enumerate(self.metrics):
             known = [(place, mean) for place, name in enumerate(self.models) if (mean := self.scores[metric].get(name))]
             places = [place + 0.15 * (number - (len(self.metrics) - 1) / 2) for place, _ in known]
