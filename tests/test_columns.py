@@ -38,3 +38,10 @@ def test_a_language_without_blanks_loses_nothing():
     lines = list(columns.wrap(text, 11, whole_words=False))
     assert "".join(lines) == text
     assert max(map(columns.width, lines)) <= 11
+
+
+def test_a_paragraph_hangs_behind_its_mark():
+    text = "tokens of prompt and answer together"
+    assert list(columns.wrap_hanging(text, 24, "用 - ")) == ["用 - tokens of prompt and", "     answer together"]
+    assert list(columns.wrap_hanging(text, None)) == [f"- {text}"]
+    assert list(columns.wrap_hanging("", 80, "name  ")) == ["name"]

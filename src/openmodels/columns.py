@@ -48,6 +48,20 @@ def wrap(text: str, columns: int, *, whole_words: bool = True) -> Iterator[str]:
         yield line
 
 
+def wrap_hanging(text: str, columns: int | None, first: str = "- ") -> Iterator[str]:
+    """Yield the lines of a paragraph behind `first`, below which the others begin.
+
+    Args:
+        text: One paragraph; an empty one leaves `first` alone.
+        columns: The width of a line, of which 20 at least are for the text; None makes one line of it.
+        first: What stands before the first line.
+    """
+    indent = " " * width(first)
+    lines = [" ".join(text.split())] if columns is None else list(wrap(text, max(20, columns - len(indent))))
+    for number, line in enumerate(lines or [""]):
+        yield ((indent if number else first) + line).rstrip()
+
+
 def _fitting(word: str, columns: int) -> Iterator[str]:
     while width(word) > columns and width(word) > len(word) and columns > 1:
         part = _start(word, columns)

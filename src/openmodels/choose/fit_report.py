@@ -137,16 +137,12 @@ class Fit:
         left = max(len(row[0]) for row in rows)
         right = max(len(row[1]) for row in rows)
         for name, size, remark in rows:
-            start = f"{name:<{left}}  {size:>{right}}"
-            pieces = list(columns.wrap(remark, max(20, (width or 10_000) - len(start) - 2))) if remark else []
-            lines.append(f"{start}  {pieces[0]}" if pieces else start)
-            lines += [" " * (len(start) + 2) + piece for piece in pieces[1:]]
+            lines += columns.wrap_hanging(remark, width, f"{name:<{left}}  {size:>{right}}  ")
         for title, texts in (("Fit instead", self._variant_lines()), ("Assumptions", list(self.assumptions))):
             if texts:
                 lines += ["", f"{title}:"]
             for text in texts:
-                pieces = list(columns.wrap(text, max(20, (width or 10_000) - 2)))
-                lines += [("- " if not place else "  ") + piece for place, piece in enumerate(pieces)]
+                lines += columns.wrap_hanging(text, width)
         return "\n".join(escaping.escape_line(line) if line else line for line in lines)
 
     @property

@@ -217,9 +217,7 @@ def _change_lines(changes: Iterable[Change], width: int | None) -> list[str]:
         left = min(30, max(len(change.field) for change in group))
         for change in group:
             start = f"  {'worse' if change.is_worse else '':<5}  {change.field:<{left}}  "
-            pieces = list(columns.wrap(_text(change), max(20, (width or 10_000) - len(start))))
-            lines.append(start + pieces[0])
-            lines += [" " * len(start) + piece for piece in pieces[1:]]
+            lines += columns.wrap_hanging(_text(change), width, start)
         if successor := next((change.successor for change in group if change.successor), None):
             lines.append(f"  successor: {successor}")
     return lines
@@ -228,10 +226,7 @@ def _change_lines(changes: Iterable[Change], width: int | None) -> list[str]:
 def _list_lines(title: str, texts: Iterable[str], width: int | None) -> list[str]:
     from openmodels import columns
 
-    lines = []
-    for text in texts:
-        pieces = columns.wrap(text, max(20, (width or 10_000) - 2))
-        lines += [("- " if not place else "  ") + piece for place, piece in enumerate(pieces)]
+    lines = [line for text in texts for line in columns.wrap_hanging(text, width)]
     return ["", f"{title}:", *lines] if lines else []
 
 

@@ -226,5 +226,4 @@ class Selection:
 
 
 def _wrapped(text: str, width: int, mark: str = "- ") -> Iterator[str]:
-    for place, line in enumerate(columns.wrap(escaping.escape_line(text), max(20, width - len(mark)))):
-        yield (" " * len(mark) if place else mark) + line
+    return columns.wrap_hanging(escaping.escape_line(text), width, mark)
