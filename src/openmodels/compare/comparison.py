@@ -111,7 +111,7 @@ class Comparison:
         return table + "\n".join(escaping.escape_line(sentence) for sentence in self.summary)
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
-        """Return the heads and rows of the table as text."""
+        """Return the heads and rows of the table as text, without empty columns."""
         heads = ["model", *self.metrics, "seconds", "first token", "tokens/s", "tokens out", "cost", "errors"]
         body = []
         for name in self.models:
@@ -130,7 +130,8 @@ class Comparison:
                     str(sum(row["error"] is not None for row in rows) or ""),
                 ]
             )
-        return heads, body
+        kept = [number for number in range(len(heads)) if number == 0 or any(row[number] for row in body)]
+        return [heads[number] for number in kept], [[row[number] for number in kept] for row in body]
 
     def table(self) -> str:
         """Return a line for each model as text.
@@ -138,15 +139,14 @@ class Comparison:
         It holds mean scores with their 95 % intervals, medians of times, and the total cost.
         """
         heads, body = self.cells()
-        lines = [heads, *([escaping.escape_line(cell) for cell in row] for row in body)]
-        kept = [place for place in range(len(heads)) if place == 0 or any(row[place] for row in body)]
-        widths = {place: max(columns.width(line[place]) for line in lines) for place in kept}
+        lines = [[escaping.escape_line(cell) for cell in row] for row in (heads, *body)]
+        widths = [max(map(columns.width, column)) for column in zip(*lines, strict=True)]
 
-        def pad(text: str, place: int) -> str:
-            blanks = " " * (widths[place] - columns.width(text))
-            return text + blanks if place == 0 else blanks + text
+        def pad(text: str, number: int) -> str:
+            blanks = " " * (widths[number] - columns.width(text))
+            return text + blanks if number == 0 else blanks + text
 
-        return "\n".join("  ".join(pad(line[place], place) for place in kept).rstrip() for line in lines)
+        return "\n".join("  ".join(pad(cell, number) for number, cell in enumerate(line)).rstrip() for line in lines)
 
     def _repr_html_(self) -> str:
         """Return table and sentences for notebooks."""

@@ -104,9 +104,8 @@ def _head(comparison: Comparison) -> Iterator[str]:
 
 def _matrix(comparison: Comparison) -> Iterator[str]:
     heads, body = comparison.cells()
-    kept = [place for place in range(len(heads)) if place == 0 or any(row[place] for row in body)]
     yield "<h2>Models</h2>"
-    yield _table([heads[place] for place in kept], [[escape_html(row[place]) for place in kept] for row in body])
+    yield _table(heads, [[escape_html(cell) for cell in row] for row in body])
     yield '<p class="dim">Scores are means with 95 % intervals; times are medians while other calls ran.</p>'
     if comparison.pairs:
         yield "<h2>Pairs</h2>"
