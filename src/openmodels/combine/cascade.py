@@ -6,7 +6,6 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
-from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 from openmodels.backends.base import Backend
@@ -118,9 +117,6 @@ class CascadeBackend(PlannedCombination):
                     raise UnsupportedFeature(
                         f"accept: {member.reference} gives no log-probabilities.", next_step="Accept by something else."
                     )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), **self.settings), (self.sources,)
 
     @property
     def answering(self) -> Sequence[MemberModel]:

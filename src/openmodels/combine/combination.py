@@ -246,7 +246,7 @@ class Combination(Backend):
     A subclass implements `answer` and `aanswer`, and `call` and `acall` where it has more than chats.
 
     Attributes:
-        settings: The keyword arguments that the subclass was made with.
+        settings: The arguments that the subclass was made with, but for `models`.
 
     Args:
         models: References, records or `Model` objects.
@@ -254,6 +254,8 @@ class Combination(Backend):
         max_attempts: How many attempts one call may make on all members together; None is as many as the
             members' own retries allow.
     """
+
+    settings: dict[str, Any]
 
     def __init__(self, models: Iterable[Any], *, judges: Sequence[Any] = (), max_attempts: int | None = None) -> None:
         self.sources = list(models) if isinstance(models, Iterable) and not isinstance(models, str) else models
@@ -266,6 +268,10 @@ class Combination(Backend):
             (1 if member.combination is None else member.combination.max_attempts) * (1 + member.model.max_retries)
             for member in (*self.members, *self.judges * 2)  # a judge may be asked twice
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew: what was measured stays, as the clock of another process has another start.
+        return partial(type(self), models=self.sources, **self.settings), ()
 
     def offer_all(self) -> None:
         """Offer what one member at least can do of chats, and all of them of the rest."""

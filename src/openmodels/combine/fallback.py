@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from openmodels import retry
@@ -123,10 +122,6 @@ class FallbackBackend(Combination):
             "after_first_token": after_first_token,
             "clock": clock,
         }
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # The cool-downs stay: the clock of another process has another start.
-        return partial(type(self), **self.settings), (self.sources,)
 
     def answer(self, request: ChatRequest, log: AttemptLog) -> Generator[Delta, None, None]:
         """Yield the deltas of the first member that answers."""

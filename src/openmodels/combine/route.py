@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pydantic_core import to_json
@@ -130,9 +129,6 @@ class RouteBackend(Combination):
                 reads_catalog=rule in ("cheapest", "fastest", "longest_context"),
                 judges_openness=rule == "most_open",
             )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), models=self.sources, **self.settings), ()
 
     def answer(self, request: ChatRequest, log: AttemptLog) -> Generator[Delta, None, None]:
         """Yield the deltas of the member that the rule chooses."""

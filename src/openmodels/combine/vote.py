@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 from openmodels.combine import judging
@@ -89,9 +88,6 @@ class VoteBackend(PlannedCombination):
             self.options -= {"logprobs"}
         if self.judges:
             self.features -= {"complete"}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), **self.settings), (self.sources,)
 
     def plan(self, request: ChatRequest, log: AttemptLog) -> Plan:
         """Ask all members, and choose one answer or merge them."""
