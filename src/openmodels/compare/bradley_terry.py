@@ -54,16 +54,17 @@ def fit_strengths(wins: Floats, ties: Floats) -> tuple[Floats, Floats]:
         mean = won + drawn / 2  # of i's share of a game: its square less its mean's is the variance
         spread = games * (won + drawn / 4 - mean**2)
         cross = (games * (drawn / 2 - mean * drawn)).sum(-1)
-        curve = np.zeros((*points.shape[:-1], models + 1, models + 1))
-        curve[..., :models, :models] = -spread
+        # Of the negative log-likelihood.
+        hessian = np.zeros((*points.shape[:-1], models + 1, models + 1))
+        hessian[..., :models, :models] = -spread
         diagonal = np.arange(models)
-        curve[..., diagonal, diagonal] = spread.sum(-1) + _RIDGE
-        curve[..., :models, models] = curve[..., models, :models] = cross
-        curve[..., models, models] = np.where(has_ties, (games * drawn * (1 - drawn)).sum((-1, -2)) / 2, 1.0) + _RIDGE
-        curve[..., :models, models] *= has_ties[..., None]
-        curve[..., models, :models] *= has_ties[..., None]
+        hessian[..., diagonal, diagonal] = spread.sum(-1) + _RIDGE
+        hessian[..., :models, models] = hessian[..., models, :models] = cross
+        hessian[..., models, models] = np.where(has_ties, (games * drawn * (1 - drawn)).sum((-1, -2)) / 2, 1.0) + _RIDGE
+        hessian[..., :models, models] *= has_ties[..., None]
+        hessian[..., models, :models] *= has_ties[..., None]
         gradient[..., models] *= has_ties
-        step = np.clip(np.linalg.solve(curve, gradient[..., None])[..., 0], -_LONGEST_STEP, _LONGEST_STEP)
+        step = np.clip(np.linalg.solve(hessian, gradient[..., None])[..., 0], -_LONGEST_STEP, _LONGEST_STEP)
         strengths = strengths + step[..., :models]
         strengths -= strengths.mean(-1, keepdims=True)
         log_tie = log_tie + np.where(has_ties, step[..., models], 0.0)

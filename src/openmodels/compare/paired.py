@@ -77,29 +77,29 @@ def compare_differences(
     values[np.abs(values) < 1e-12] = 0.0
     if not len(values):
         return None
-    numbers = cluster_numbers(clusters, len(values))
-    is_right_or_wrong = bool(np.isin(values, (-1.0, 0.0, 1.0)).all())
+    cluster_ids = number_clusters(clusters, len(values))
+    is_binary = bool(np.isin(values, (-1.0, 0.0, 1.0)).all())
     wins, losses = int((values > 0).sum()), int((values < 0).sum())
-    if numbers is None and is_right_or_wrong:
+    if cluster_ids is None and is_binary:
         test, p_value = "exact McNemar", mcnemar_p(wins, losses)
     else:
-        test, p_value = "sign-flip permutation", float(sign_flip_p(cluster_sums(values, numbers)))
-    variance = effective_variance(values, numbers)
-    is_bounded = is_bounded or is_right_or_wrong
+        test, p_value = "sign-flip permutation", float(sign_flip_p(cluster_sums(values, cluster_ids)))
+    variance = effective_variance(values, cluster_ids)
+    is_bounded = is_bounded or is_binary
     return PairedDifference(
         wins=wins,
         losses=losses,
         ties=len(values) - wins - losses,
         mean=float(values.mean()),
-        interval=_clip(difference_interval(values, numbers, is_bounded=is_bounded), is_bounded=is_bounded),
+        interval=_clip(difference_interval(values, cluster_ids, is_bounded=is_bounded), is_bounded=is_bounded),
         p_value=p_value,
         variance=variance,
-        test=test if numbers is None else f"{test} of clusters",
+        test=test if cluster_ids is None else f"{test} of clusters",
     )
 
 
-def cluster_numbers(clusters: Sequence[Any] | None, count: int) -> NDArray[Any] | None:
-    """Return the clusters as numbers from 0; None where each prompt is its own."""
+def number_clusters(clusters: Sequence[Any] | None, count: int) -> NDArray[Any] | None:
+    """Return each prompt's cluster by a number from 0; None where each is its own."""
     import numpy as np
 
     if clusters is None:
@@ -109,11 +109,11 @@ def cluster_numbers(clusters: Sequence[Any] | None, count: int) -> NDArray[Any] 
     return None if len(places) == count else np.array([places[label] for label in labels])
 
 
-def cluster_sums(values: Floats, numbers: Floats | None) -> Floats:
+def cluster_sums(values: Floats, cluster_ids: Floats | None) -> Floats:
     """Return the sum of each cluster, along the last axis."""
     import numpy as np
 
-    return values if numbers is None else values @ (numbers[:, None] == np.arange(int(numbers.max()) + 1))
+    return values if cluster_ids is None else values @ (cluster_ids[:, None] == np.arange(int(cluster_ids.max()) + 1))
 
 
 def mcnemar_p(wins: int, losses: int) -> float:
@@ -151,39 +151,43 @@ def sign_flip_p(sums: Floats, resamples: int = RESAMPLES) -> Any:
     return np.minimum(1.0, outcome.pvalue)
 
 
-def effective_variance(values: Floats, numbers: Floats | None) -> float:
+def effective_variance(values: Floats, cluster_ids: Floats | None) -> float:
     """Return n times the squared standard error of the mean difference."""
     count = len(values)
-    sums = cluster_sums(values - values.mean(), numbers)
+    sums = cluster_sums(values - values.mean(), cluster_ids)
     groups = len(sums)
     return float((sums**2).sum() / count * (groups / (groups - 1) if groups > 1 else 1.0))
 
 
-def difference_interval(values: Floats, numbers: Floats | None, *, is_bounded: bool) -> tuple[float, float]:
+def difference_interval(values: Floats, cluster_ids: Floats | None, *, is_bounded: bool) -> tuple[float, float]:
     """Return the 95 % interval of the mean difference.
 
     Right or wrong: Tango's score interval. Graded: BCa bootstrap from `BOOTSTRAP_FROM` prompts, below it Student's t.
     Clusters: Student's t on the cluster-robust standard error.
+
+    Args:
+        values: The difference of each prompt, of shape (prompts,).
+        cluster_ids: The number of each prompt's cluster; None where each is its own.
+        is_bounded: Whether a difference lies between -1 and 1.
     """
     import numpy as np
 
-    signs = np.sign(values)
-    is_right_or_wrong = bool((signs == values).all())
-    if numbers is not None:
-        low, high = cluster_interval(values, numbers)
-        sparse = np.count_nonzero(cluster_sums(np.abs(values), numbers)) < _FEW_CLUSTERS
+    counts = int((values > 0).sum()), int((values < 0).sum()), len(values)
+    if cluster_ids is not None:
+        low, high = cluster_interval(values, cluster_ids)
+        sparse = np.count_nonzero(cluster_sums(np.abs(values), cluster_ids)) < _FEW_CLUSTERS
         if is_bounded and sparse:
-            wide = tango_interval(int((values > 0).sum()), int((values < 0).sum()), len(values))
-            low, high = min(low, wide[0]), max(high, wide[1])
+            tango = tango_interval(*counts)
+            low, high = min(low, tango[0]), max(high, tango[1])
         return low, high
-    if is_right_or_wrong and is_bounded:
-        return tango_interval(int((values > 0).sum()), int((values < 0).sum()), len(values))
+    if is_bounded and (np.sign(values) == values).all():
+        return tango_interval(*counts)
     if len(values) < 2:
         return (-1.0, 1.0) if is_bounded else (-math.inf, math.inf)
     if not np.ptp(values):
         if not is_bounded:
             return float(values[0]), float(values[0])
-        low, high = tango_interval(int((values > 0).sum()), int((values < 0).sum()), len(values))
+        low, high = tango_interval(*counts)
         return low * abs(float(values[0])), high * abs(float(values[0]))
     return bca_interval(values) if len(values) >= BOOTSTRAP_FROM else mean_interval(values)
 
@@ -230,9 +234,9 @@ def mean_interval(values: Floats) -> tuple[Any, Any]:
     from scipy.stats import t
 
     count = values.shape[-1]
-    reach = float(t.isf(ALPHA / 2, count - 1)) * values.std(axis=-1, ddof=1) / math.sqrt(count)
+    half_width = float(t.isf(ALPHA / 2, count - 1)) * values.std(axis=-1, ddof=1) / math.sqrt(count)
     mean = values.mean(axis=-1)
-    return mean - reach, mean + reach
+    return mean - half_width, mean + half_width
 
 
 def bca_interval(values: Floats, resamples: int = RESAMPLES) -> tuple[Any, Any]:
@@ -260,7 +264,7 @@ def bca_interval(values: Floats, resamples: int = RESAMPLES) -> tuple[Any, Any]:
     return interval.low, interval.high
 
 
-def cluster_interval(values: Floats, numbers: Floats) -> tuple[Any, Any]:
+def cluster_interval(values: Floats, cluster_ids: Floats) -> tuple[Any, Any]:
     """Return the cluster-robust 95 % interval of a mean, along the last axis.
 
     It is Student's with the standard error CR2. The degrees of freedom are those of as many equal clusters as these are
@@ -272,14 +276,14 @@ def cluster_interval(values: Floats, numbers: Floats) -> tuple[Any, Any]:
     from scipy.stats import t
 
     count, mean = values.shape[-1], values.mean(axis=-1, keepdims=True)
-    sizes = np.bincount(numbers)
+    sizes = np.bincount(cluster_ids)
     if len(sizes) < 2:
         return -math.inf, math.inf
-    sums = cluster_sums(values - mean, numbers)
-    error = np.sqrt((sums**2 / (1 - sizes / count)).sum(axis=-1)) / count
-    worth = count**2 / float((sizes**2).sum())
-    reach = float(t.isf(ALPHA / 2, worth - 1)) * error
-    return mean[..., 0] - reach, mean[..., 0] + reach
+    sums = cluster_sums(values - mean, cluster_ids)
+    standard_error = np.sqrt((sums**2 / (1 - sizes / count)).sum(axis=-1)) / count
+    effective_clusters = count**2 / float((sizes**2).sum())
+    half_width = float(t.isf(ALPHA / 2, effective_clusters - 1)) * standard_error
+    return mean[..., 0] - half_width, mean[..., 0] + half_width
 
 
 def score_interval(scores: Sequence[float], clusters: Sequence[Any] | None) -> tuple[float, float]:
@@ -287,15 +291,15 @@ def score_interval(scores: Sequence[float], clusters: Sequence[Any] | None) -> t
     import numpy as np
 
     values = np.asarray(scores, dtype=float)
-    numbers = cluster_numbers(clusters, len(values))
+    cluster_ids = number_clusters(clusters, len(values))
     is_rate = bool(np.isin(values, (0.0, 1.0)).all())
-    if numbers is not None and (not is_rate or np.ptp(values)):
-        return cluster_interval(values, numbers)
+    if cluster_ids is not None and (not is_rate or np.ptp(values)):
+        return cluster_interval(values, cluster_ids)
     if is_rate:
         load_package("statsmodels", "The statistics of a comparison")
         from statsmodels.stats.proportion import proportion_confint
 
-        count = len(values) if numbers is None else int(numbers.max()) + 1
+        count = len(values) if cluster_ids is None else int(cluster_ids.max()) + 1
         low, high = proportion_confint(values.mean() * count, count, alpha=ALPHA, method="wilson")
         return float(low), float(high)
     return mean_interval(values) if len(values) > 1 else (-math.inf, math.inf)
