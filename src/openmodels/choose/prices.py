@@ -21,14 +21,13 @@ from openmodels.catalog.record import ModelRecord
 from openmodels.errors import InvalidRequest, OpenModelsError
 from openmodels.hub import untrusted_fields as fields
 from openmodels.hub.client import RouterClient
-from openmodels.hub.offers import HostedModel, Provider
+from openmodels.hub.offers import HostedModel, Provider, price_tokens
 
 ROUTER_TERMS = "no license stated; not redistributed"
 GENAI_PRICES_TERMS = "MIT"
 RATIO = "3:1"
 """Input tokens to output tokens in a blended price, unless the caller says otherwise."""
 
-_MILLION = 1_000_000
 _ROUTER_SECONDS = 15.0
 _TABLE = "huggingface_"
 """How the ids of genai-prices' tables of Hugging Face's providers begin."""
@@ -78,9 +77,7 @@ class PricedOffer:
 
     def cost(self, tokens_in: int, tokens_out: int) -> Decimal | None:
         """Return US dollars for one call, or None where a price that it needs is unknown."""
-        if (tokens_in and self.price_in is None) or (tokens_out and self.price_out is None):
-            return None
-        return ((self.price_in or Decimal()) * tokens_in + (self.price_out or Decimal()) * tokens_out) / _MILLION
+        return price_tokens(self.price_in, self.price_out, tokens_in, tokens_out)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON takes it; prices are numbers."""
@@ -147,11 +144,8 @@ def list_router(notes: list[str]) -> dict[str, list[Provider]]:
 
 def _offer(offer: HostedModel, as_of: date | None) -> PricedOffer:
     is_priced = offer.price_in is not None or offer.price_out is not None
-    return PricedOffer(**_terms(offer), **(_source(as_of) if is_priced else {}))
-
-
-def _terms(offer: HostedModel) -> dict[str, Any]:
-    return offer.model_dump(include=set(HostedModel.model_fields))
+    terms = offer.model_dump(include=set(HostedModel.model_fields))
+    return PricedOffer(**terms, **(_source(as_of) if is_priced else {}))
 
 
 def _source(as_of: date | None) -> dict[str, Any]:

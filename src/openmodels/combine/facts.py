@@ -20,6 +20,7 @@ from openmodels.choose.axes import Candidate
 from openmodels.choose.needs import Needs
 from openmodels.combine.combination import MemberModel
 from openmodels.errors import InvalidRequest, ModelNotFound, OpenModelsError
+from openmodels.hub.offers import price_tokens
 
 FACTS = ("id", "price_in", "price_out", "context", "speed")
 """What a caller may state of a member."""
@@ -56,10 +57,8 @@ class MemberFacts:
     why_unknown: str = ""
 
     def cost(self, tokens_in: int, tokens_out: int) -> Decimal | None:
-        """Return US dollars for a call, or None where a price is unknown."""
-        if self.price_in is None or self.price_out is None:
-            return None
-        return (self.price_in * tokens_in + self.price_out * tokens_out) / 1_000_000
+        """Return US dollars for a call, or None where a price that it needs is unknown."""
+        return price_tokens(self.price_in, self.price_out, tokens_in, tokens_out)
 
 
 @dataclass(slots=True)

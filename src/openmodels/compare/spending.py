@@ -112,7 +112,7 @@ class ModelPrice:
         tokens = worst_tokens(request)
         if self.price is None or tokens is None:
             return None
-        return rounds * (self.price[0] * tokens[0] + self.price[1] * tokens[1]) / _MILLION
+        return rounds * _price_tokens(self.price, *tokens)
 
     def likely_worst(self, request: ChatRequest) -> float:
         """Return what a call costs at most by the calls so far, in US dollars."""
@@ -127,7 +127,7 @@ class ModelPrice:
             return reply.cost
         usage = reply.usage
         if self.price is not None and usage.input_tokens is not None and usage.output_tokens is not None:
-            return (self.price[0] * usage.input_tokens + self.price[1] * usage.output_tokens) / _MILLION
+            return _price_tokens(self.price, usage.input_tokens, usage.output_tokens)
         return None
 
     def learn(self, reply: Reply) -> None:
@@ -141,6 +141,10 @@ class ModelPrice:
         tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
         if tokens:
             self.dearest_token = max(self.dearest_token, cost / tokens)
+
+
+def _price_tokens(price: Price, tokens_in: int, tokens_out: int) -> float:
+    return (price[0] * tokens_in + price[1] * tokens_out) / _MILLION
 
 
 def worst_tokens(request: ChatRequest) -> tuple[int, int] | None:

@@ -68,9 +68,20 @@ def compute_cost(providers: list[Provider], provider: str | None, usage: Usage) 
         return None
     if offer.is_free:
         return 0.0
-    if offer.price_in is None or offer.price_out is None:
+    cost = price_tokens(offer.price_in, offer.price_out, usage.input_tokens, usage.output_tokens)
+    return None if cost is None else float(cost)
+
+
+def price_tokens(
+    price_in: Decimal | None, price_out: Decimal | None, tokens_in: int, tokens_out: int
+) -> Decimal | None:
+    """Return US dollars for tokens of input and output.
+
+    Prices are US dollars for a million tokens. None where one that is needed is unknown.
+    """
+    if (tokens_in and price_in is None) or (tokens_out and price_out is None):
         return None
-    return float((offer.price_in * usage.input_tokens + offer.price_out * usage.output_tokens) / _MILLION)
+    return ((price_in or Decimal()) * tokens_in + (price_out or Decimal()) * tokens_out) / _MILLION
 
 
 def parse_router_list(value: Any) -> dict[str, list[Provider]]:
