@@ -199,19 +199,12 @@ def read_requirements(require: Any) -> tuple[Needs | None, bool]:
 
 def _model_id(member: MemberModel) -> str | None:
     """Return the id in the catalogs of a member whose reference says it."""
-    if member.backend.name not in ("hf", "local") or (member.backend.name == "hf" and not _is_routed(member)):
+    if member.backend.name != "local" and not getattr(member.backend, "is_routed", False):
         return None
     try:
         return model_reference.parse_hub_id(member.backend.rest).repo
     except OpenModelsError:
         return None
-
-
-def _is_routed(member: MemberModel) -> bool:
-    from openmodels.http.address import parse_address
-    from openmodels.hub.client import router_address
-
-    return getattr(member.backend, "address", None) == parse_address(router_address())
 
 
 def _add_offers(facts: MemberFacts, candidate: Candidate, member: MemberModel) -> None:

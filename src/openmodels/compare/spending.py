@@ -200,9 +200,7 @@ def complete_prices(prices: Mapping[str, ModelPrice], models: Mapping[str, Model
     """
     unpriced = {name: model for name, model in models.items() if prices[name].price is None and is_remote(model)}
     routed = {
-        name: model.backend.rest
-        for name, model in unpriced.items()
-        if model.backend.name == "hf" and str(model.backend.origin).endswith(f"/{model.backend.rest}")
+        name: model.backend.rest for name, model in unpriced.items() if getattr(model.backend, "is_routed", False)
     }
     listed = list_router(notes) if routed else {}
     for name, rest in routed.items():

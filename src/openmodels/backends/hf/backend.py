@@ -84,6 +84,11 @@ class HfBackend(ServerBackend):
         self._token: Secret | None = None
 
     @property
+    def is_routed(self) -> bool:
+        """Whether the router answers, which passes each call on to a provider."""
+        return self._id is not None
+
+    @property
     def origin(self) -> str | None:
         """The server's address; behind the router each model is another server."""
         return f"{self.address}/{self.rest}" if self._id is not None else super().origin
