@@ -90,9 +90,9 @@ def _fit(model: Any, context: int | None, batch: int, device: str, dtype: str | 
     _check_dtype(dtype)
     reference, revision, stated = _reference(model)
     dtype = stated if dtype in (None, "auto") else dtype
-    place = read_device(device)
+    target = read_device(device)
     opened = fit_files.open_files(reference, revision, dtype or "auto")
-    calculation = _Calculation(opened, place, dtype)
+    calculation = _Calculation(opened, target, dtype)
     limit = calculation.limit
     if context is not None and limit is not None and context > limit:
         raise InvalidRequest(

@@ -125,9 +125,7 @@ def _add_defaults(part: dict[str, Any]) -> dict[str, Any]:
 def read_layout(config: Mapping[str, Any]) -> CacheLayout | None:
     """Return what a model keeps of a sequence; None for an unknown architecture."""
     text = _Settings(decoder_config(config))
-    if text.model_type not in KNOWN:
-        return None
-    if text.layer_count is None:
+    if text.model_type not in KNOWN or text.layer_count is None:
         return None
     try:
         kinds = _layer_kinds(text)
@@ -142,9 +140,7 @@ def read_layout(config: Mapping[str, Any]) -> CacheLayout | None:
 
 
 def bound_cache(config: Mapping[str, Any], tokens: int, batch: int, width: int) -> Bounds | None:
-    """Return the least and the most bytes of a cache of keys and values.
-
-    None: no setting bounds it.
+    """Return the bounds of a cache in bytes; None where no setting bounds it.
 
     The least is that of a model without such a cache. The most is that of full attention in every layer, each query
     head with a key and a value of its own.
@@ -221,9 +217,8 @@ class _Settings:
 
     def head_size(self) -> int | None:
         """Return the numbers of one head's key."""
-        stated = self.number("head_dim", "attention_head_dim", "attention_head_size", "kv_channels", "d_kv", "d_head")
-        if stated is None and (width := self.number("hidden_size_per_head")):
-            stated = width
+        names = ("head_dim", "attention_head_dim", "attention_head_size", "kv_channels", "d_kv", "d_head")
+        stated = self.number(*names, "hidden_size_per_head")
         if stated is None and self.hidden and self.heads:
             stated = self.hidden // self.heads
         return stated

@@ -79,7 +79,7 @@ def read_needs(need: Any, ratio: tuple[Decimal, Decimal]) -> Needs:
     inputs, outputs = _modalities(stated.get("modalities"))
     prices = {name: _dollars(name, stated[name]) for name in _CEILINGS if name in stated}
     for name in _texts(stated.get("openness"), "openness"):
-        _yardstick(name)
+        _read_openness(name)
     _texts(stated.get("region"), "region")
     if "fit" in stated and not isinstance(stated["fit"], str | bool):
         raise InvalidRequest(f'need: fit is a device such as "cuda:24GB", not {str(stated["fit"])[:60]!r}.')
@@ -97,7 +97,7 @@ def _texts(value: Any, name: str) -> tuple[str, ...]:
     return tuple(listed)
 
 
-def _yardstick(name: str) -> tuple[str | None, str]:
+def _read_openness(name: str) -> tuple[str | None, str]:
     """Return the criterion that a name means, or None, and the profile to judge by."""
     from openmodels.openness import criteria, profiles
 
@@ -337,7 +337,7 @@ def _fails_openness(record: ModelRecord, needs: Needs) -> str | None:
     from openmodels.openness import api
 
     for name in _texts(needs.stated["openness"], "openness"):
-        criterion, profile = _yardstick(name)
+        criterion, profile = _read_openness(name)
         try:
             report = api.openness(record, profile=profile)
         except OpenModelsError as error:

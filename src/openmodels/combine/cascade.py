@@ -179,10 +179,9 @@ class CascadeBackend(PlannedCombination):
             return not is_cut, "cut short" if is_cut else "it has the form asked for"
         if callable(self.accept):
             return bool(self.accept(reply)), "by the function"
+        value = None
         if self.accept == "margin" and request.output is not None and request.output.choices:
             value = yield from self._choice_margin(call, reply, request, log)
-        else:
-            value = None
         if value is None:
             value = _probability(reply) if self.accept == "probability" else _margin(reply)
         if value is None:

@@ -90,6 +90,7 @@ class MemberModel:
         deltas = self._observe(self.backend.run(request), request)
         try:
             for delta in deltas:
+                # Most deltas hold a text and nothing else: what they pay for the record is one condition.
                 if delta.usage is not None or delta.finish_reason is not None or delta.end or delta.cost is not None:
                     recorder.add(delta)
                 yield delta

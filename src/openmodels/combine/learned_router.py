@@ -180,23 +180,24 @@ def learn_router(
     kept = np.flatnonzero(~np.isnan(scores).any(axis=1))
     if len(kept) < _FEWEST:
         raise InvalidRequest(f"comparison: {len(kept)} prompts have a score of every model, and {_FEWEST} are needed.")
-    prices = _read_table(comparison, names, lambda row: row.get("cost"))
+    spent = _read_table(comparison, names, lambda row: row.get("cost"))
     for name, cost in (costs or {}).items():
         if name not in names:
             raise InvalidRequest(f"costs: the comparison has no model {name!r}.")
         if not (_is_number(cost) and cost >= 0):
             raise InvalidRequest(f"costs: expected US dollars for {name!r}, 0 or more.")
-        prices[:, names.index(name)] = cost
-    prices = prices[kept]
+        spent[:, names.index(name)] = cost
+    spent = spent[kept]
+    unknown = np.isnan(spent)
     with np.errstate(all="ignore"):
-        prices = np.where(np.isnan(prices), np.nansum(prices, axis=0) / (~np.isnan(prices)).sum(axis=0), prices)
-    has_costs = not np.isnan(prices).any()
+        spent = np.where(unknown, np.nansum(spent, axis=0) / (~unknown).sum(axis=0), spent)
+    has_costs = not np.isnan(spent).any()
     if worth is not None and not has_costs:
         raise InvalidRequest("worth: the cost of a model is not known.", next_step="Say costs={name: US dollars}.")
 
     prompts = [comparison.prompts[int(place)] for place in kept]
     texts = [_read_text(prompt) for prompt in prompts]
-    outcomes = Outcomes(scores[kept], prices if has_costs else np.zeros_like(prices), _number_groups(prompts, texts))
+    outcomes = Outcomes(scores[kept], spent if has_costs else np.zeros_like(spent), _number_groups(prompts, texts))
     vectorizer = TextVectorizer(Model(embedder) if isinstance(embedder, str) else embedder)
     vectors = vectorizer.vectorize(texts)
     neighbours = count_neighbours(len(kept))
@@ -249,10 +250,10 @@ def load_router(
         vectors = np.zeros((len(data["vectors"]), len(weights)))
         for row, (places, numbers) in zip(vectors, data["vectors"], strict=True):
             row[np.asarray(places, dtype=int)] = np.asarray(numbers, dtype=float)
-        scores, prices = np.asarray(data["scores"], dtype=float), np.asarray(data["costs"], dtype=float)
-        if scores.shape != (len(vectors), len(names)) or prices.shape != scores.shape or len(names) < 2:
+        scores, spent = np.asarray(data["scores"], dtype=float), np.asarray(data["costs"], dtype=float)
+        if scores.shape != (len(vectors), len(names)) or spent.shape != scores.shape or len(names) < 2:
             raise ValueError("its tables do not fit each other")
-        if not (np.isfinite(scores).all() and np.isfinite(prices).all() and np.isfinite(vectors).all()):
+        if not (np.isfinite(scores).all() and np.isfinite(spent).all() and np.isfinite(vectors).all()):
             raise ValueError("a number is missing")
         neighbours, worth = int(data["neighbours"]), data["worth"]
         if neighbours < 1 or (worth is not None and not float(worth) > 0):
@@ -271,7 +272,7 @@ def load_router(
         _members=_read_members(models, names),
         _vectorizer=TextVectorizer(Model(embedder) if isinstance(embedder, str) else embedder, weights),
         _vectors=vectors,
-        _outcomes=Outcomes(scores, prices, np.arange(len(vectors))),
+        _outcomes=Outcomes(scores, spent, np.arange(len(vectors))),
         _neighbours=neighbours,
         _worth=worth,
     )
@@ -356,7 +357,7 @@ def _write_report(
         (
             f"Zero router, the best mixture at that cost ({fractions})",
             evaluation.mixture_score,
-            _mixture_cost(evaluation, costs),
+            sum(fraction * costs[model] for model, fraction in evaluation.mixture),
         ),
         *(
             (f"{name}, the best single model" if place == best else name, scores[place], costs[place])
@@ -387,7 +388,3 @@ def _write_report(
                 f"If the difference is what it seems, about {needed - result.count:,} more prompts would show it.",
             ]
     return "\n".join([*table, f"{sentence}: {conclusion}", *notes])
-
-
-def _mixture_cost(evaluation: RouterEvaluation, costs: Sequence[float]) -> float:
-    return sum(fraction * costs[model] for model, fraction in evaluation.mixture)

@@ -178,10 +178,10 @@ def evaluate_router(vectors: Floats, outcomes: Outcomes, neighbours: int, worth:
     if difference.mean > 0 and difference.p_value <= paired.ALPHA:
         # The paired test takes the gains for independent, but prompts alike share their neighbours. This test is exact:
         # where the prompts tell nothing of the outcomes, every order of these is as likely.
-        draw = np.random.default_rng(_SEED)
+        rng = np.random.default_rng(_SEED)
         reached = 0
         for _ in range(_SHUFFLES):
-            order = draw.permutation(len(rows))
+            order = rng.permutation(len(rows))
             shuffled = Outcomes(outcomes.scores[order], outcomes.costs[order], outcomes.groups)
             reached += bool(route_left_out(shuffled)[3].mean() >= difference.mean - 1e-12)
         shuffled_p = (1 + reached) / (1 + _SHUFFLES)

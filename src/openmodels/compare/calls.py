@@ -40,7 +40,7 @@ class ComparedCall:
         model: The name of the model that is called.
         prompt: What `chat` takes.
         options: The call options.
-        place: What tells calls with one content apart, as the number of the repeat.
+        cache_salt: What tells calls with the same content apart, as the number of the repeat.
         reply: The reply, once there is one; of an answer that does not fit `schema`, too.
         error: What went wrong, in a line, or None.
         cost: US dollars, where known.
@@ -51,7 +51,7 @@ class ComparedCall:
     model: str
     prompt: Any = field(repr=False)
     options: Mapping[str, Any] = field(repr=False)
-    place: str = ""
+    cache_salt: str = ""
     reply: Reply | None = field(default=None, repr=False)
     error: str | None = None
     cost: float | None = None
@@ -161,7 +161,7 @@ class CallGrid:
             _fail(call, error)
             return error
         request = call.built.request.model_dump_json(exclude={"stream", "deadline"}, exclude_defaults=True)
-        content = f"{self._identities[call.model]}\n{call.place}\n{request}"
+        content = f"{self._identities[call.model]}\n{call.cache_salt}\n{request}"
         # A prompt that stands there twice is asked twice.
         self._occurrences[content] += 1
         call.key = hashlib.sha256(f"{content}\n{self._occurrences[content]}".encode()).hexdigest()[:32]

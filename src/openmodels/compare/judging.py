@@ -130,11 +130,14 @@ def build_judgements(
                 yield JudgedPair(a, b, prompt.index, ())
                 continue
             orders = ((texts[a], texts[b]), (texts[b], texts[a]))
-            calls = [ComparedCall(name, _ask(prompt, *order), judge_options, f"judge {repeat}") for order in orders]
+            calls = [
+                ComparedCall(name, _write_question(prompt, *order), judge_options, f"judge {repeat}")
+                for order in orders
+            ]
             yield JudgedPair(a, b, prompt.index, tuple(calls))
 
 
-def _ask(prompt: ComparedPrompt, first: str, second: str) -> str:
+def _write_question(prompt: ComparedPrompt, first: str, second: str) -> str:
     reference = "" if prompt.reference is None else f"\n[Reference answer]\n{prompt.reference}\n"
     return _QUESTION.format(prompt=prompt.text, reference=reference, first=first, second=second)
 

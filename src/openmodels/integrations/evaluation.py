@@ -13,7 +13,7 @@ from openmodels.types.reply import Usage
 if TYPE_CHECKING:
     from openmodels.compare.comparison import Comparison
 
-CALLS = 8
+CONCURRENCY = 8
 """Calls at the same time: local ones share their forward passes."""
 MAX_TOKENS = 256
 """The longest answer where a task sets no limit, as in lm-eval's own models."""
@@ -27,7 +27,7 @@ def run_all(call: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_R
 
     The first error cancels the calls that have not begun.
     """
-    with ThreadPoolExecutor(CALLS) as pool:
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
         futures = [pool.submit(copy_context().run, call, item) for item in items]
         try:
             return [future.result() for future in futures]
