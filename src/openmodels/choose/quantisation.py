@@ -17,7 +17,7 @@ from openmodels.types.reply import Reply
 from openmodels.types.scores import ContinuationScore, ScoreRequest
 
 _TOP = 20
-"""Likeliest tokens that engines list at each place."""
+"""Likeliest tokens that engines list at each position."""
 _COUNTED = "The vocabularies were compared by the number of tokens of each text alone: an engine does not score."
 _SHARED = 0.9
 """The least share of a vocabulary's tokens that a variant has too: tokens may be added to either."""
@@ -44,7 +44,7 @@ class QuantisationLoss:
             vocabulary where transformers runs both. Elsewhere it is a lower bound, which counts the tokens that both
             list among their 20 likeliest one by one, and all others as one.
         missing_mass: The mean probability, by the base, of the tokens that are counted as one; at 0, `kl` is exact.
-        agreement: The share of places where both hold the same token the likeliest.
+        agreement: The share of positions with the same likeliest token.
         same_answers: How many prompts both answer alike, greedily.
         base_perplexity: The base's perplexity on its own answers; None where an engine does not score.
         perplexity: That of the variant on the same answers.
@@ -74,7 +74,7 @@ class QuantisationLoss:
     def __str__(self) -> str:
         """Return the figures as a table of at most 80 columns."""
         rows = list(self._rows())
-        widths = [max(len(row[place]) for row in rows) for place in range(3)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [f"base     {self.base}", f"variant  {self.variant}", ""]
         lines += [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -169,7 +169,7 @@ def _measure(base: str | Model, variant: str | Model, prompts: Iterable[str], ma
 
 
 class _Measurement:
-    """The sums over the places that were compared."""
+    """The sums over the positions that were compared."""
 
     def __init__(self, base: Model, variant: Model) -> None:
         self.models = (base, variant)
@@ -258,7 +258,7 @@ class _Measurement:
     def follow_lists(self, prompt: str, max_tokens: int) -> str:
         """Compare along the base's answer; return its text.
 
-        Both answer greedily. Up to the first place where they choose differently, they follow the same tokens; from
+        Both answer greedily. Up to the first position where they choose differently, they follow the same tokens; from
         there both go on behind the base's choice.
         """
         answer, left = "", max_tokens
@@ -313,7 +313,7 @@ class _Measurement:
         return reply
 
     def add(self, base: dict[str, float], variant: dict[str, float]) -> None:
-        """Add a place, for the log-probabilities of the likeliest tokens there."""
+        """Add a position, by the log-probabilities of the likeliest tokens there."""
         shared = (base.keys() & variant.keys()) - {_PART}
         known = math.fsum(math.exp(base[token]) for token in shared)
         other = math.fsum(math.exp(variant[token]) for token in shared)

@@ -31,8 +31,5 @@ def fit(ctx: click.Context, *, model: str, device: str, context: str | None, bat
 
     tokens = None if context is None else query.parse_number(context, binary=True, name="context")
     result = measure(model, context=tokens, batch=batch, device=device, dtype=dtype)
-    if output.wants_json():
-        output.write_json(result.to_dict())
-    else:
-        output.write(result.to_text(min(output.terminal_columns() or 80, 120)) + "\n")
+    output.write_report(result)
     ctx.exit(0 if result.fits else DOES_NOT_FIT)

@@ -31,10 +31,7 @@ def lock(*, models: tuple[str, ...], path: str) -> None:
     from openmodels.choose.lock import lock as write
 
     result = write(models, path=path)
-    if output.wants_json():
-        output.write_json(result.to_dict())
-    else:
-        output.write(result.to_text(min(output.terminal_columns() or 80, 120)) + "\n")
+    output.write_report(result)
 
 
 @click.command()
@@ -56,8 +53,5 @@ def audit(ctx: click.Context, *, path: str, price_rise: str) -> None:
     from openmodels.choose.lock import audit as compare
 
     result = compare(path, price_rise=price_rise)
-    if output.wants_json():
-        output.write_json(result.to_dict())
-    else:
-        output.write(result.to_text(min(output.terminal_columns() or 80, 120)) + "\n")
+    output.write_report(result)
     ctx.exit(WORSE if result.worse else UNCHECKED if result.unchecked else 0)

@@ -7,12 +7,16 @@ import os
 import shutil
 import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from openmodels import columns, errors, escaping
 from openmodels.cli.hints import translate
+
+if TYPE_CHECKING:
+    from openmodels.choose.fit_report import Fit
+    from openmodels.choose.lock_reports import Audit, Lock
 
 NOTHING_FOUND = 3  # the exit code of a search without results, and of a model that is in no catalog
 
@@ -83,6 +87,14 @@ def terminal_columns() -> int | None:
 def write_json(value: object) -> None:
     """Write one JSON value to stdout, on one line."""
     click.echo(dump_json(value))
+
+
+def write_report(report: "Audit | Fit | Lock") -> None:
+    """Write a report to stdout, as JSON where `--json` was given."""
+    if wants_json():
+        write_json(report.to_dict())
+    else:
+        write(report.to_text(min(terminal_columns() or 80, 120)) + "\n")
 
 
 def dump_json(value: object, *, indent: int | None = None) -> str:
