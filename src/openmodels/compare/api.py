@@ -55,7 +55,7 @@ class CompareOptions(CallOptions, total=False):
 
 
 class ComparisonRun:
-    """A comparison: what is asked, what has been answered, and what that tells."""
+    """Makes the calls of a comparison, and a `Comparison` of what they returned."""
 
     def __init__(
         self,
@@ -249,25 +249,10 @@ class ComparisonRun:
         rows: list[dict[str, Any]] = []
         for (name, index, repeat), call in self.calls.items():
             reply = call.reply
-            usage = None if reply is None else reply.usage
-            rows.append(
-                {
-                    "model": name,
-                    "index": index,
-                    "repeat": repeat,
-                    "text": None if reply is None else reply.text,
-                    "finish_reason": None if reply is None else reply.finish_reason,
-                    "seconds": None if reply is None else reply.seconds,
-                    "first_token_seconds": None if reply is None else reply.first_token_seconds,
-                    "tokens_per_second": None if reply is None else _speed(reply.seconds, reply.usage.output_tokens),
-                    "input_tokens": None if usage is None else usage.input_tokens,
-                    "output_tokens": None if usage is None else usage.output_tokens,
-                    "cost": call.cost,
-                    "error": call.error if call.is_done else "not asked: the comparison was stopped",
-                    "scores": {},
-                    "resumed": call.resumed,
-                }
-            )
+            facts: dict[str, Any] = {} if reply is None else {field: getattr(reply, field) for field in _REPLY_FIELDS}
+            error = call.error if call.is_done else "not asked: the comparison was stopped"
+            facts |= {"cost": call.cost, "error": error, "resumed": call.resumed}
+            rows.append(results.make_row(name, index, repeat=repeat, **facts))
         # An answer that does not fit the schema is one; what was cut off by an error is none.
         scored = [row for row in rows if _is_answer(row)]
         answers = [(row["text"], self.prompts[row["index"]]) for row in scored]
@@ -294,6 +279,7 @@ class ComparisonRun:
         return judging.summarize_judge(judge, self.judged, ratings, tie)
 
 
+_REPLY_FIELDS = ("text", "finish_reason", "seconds", "first_token_seconds", "usage")
 _OWN_OPTIONS = frozenset(CompareOptions.__annotations__) - frozenset(CallOptions.__annotations__)
 
 
@@ -301,10 +287,6 @@ def _check_count(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidRequest(f"{name}: expected a whole number, 1 or more.")
     return value
-
-
-def _speed(seconds: float, tokens: int | None) -> float | None:
-    return tokens / seconds if tokens and seconds > 0 else None
 
 
 def _is_answer(row: Mapping[str, Any]) -> bool:

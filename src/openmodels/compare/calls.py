@@ -251,7 +251,7 @@ class CallGrid:
             except OpenModelsError as error:
                 if may_have_cost(error):
                     cost = None if error.partial is None else price.cost_of(error.partial)
-                    bound = price.dearest if worst is None else worst
+                    bound = price.highest_cost if worst is None else worst
                     self.ledger.spent += bound if cost is None else cost
                 raise
             price.learn(reply)

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from openmodels.compare import paired
 from openmodels.compare.judging import JudgedPair
 from openmodels.compare.prompts import ComparedPrompt
+from openmodels.types.reply import Usage
 
 Verdict = Literal["better", "worse", "not told apart"]
 JUDGE = "judge"
@@ -84,6 +85,41 @@ class MeanScore:
         if self.is_rate:
             return f"{self.mean:.0%} [{low:.0%}, {high:.0%}]"
         return f"{self.mean:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def make_row(
+    model: str,
+    index: int,
+    *,
+    repeat: int = 0,
+    text: str | None = None,
+    finish_reason: str | None = None,
+    seconds: float | None = None,
+    first_token_seconds: float | None = None,
+    usage: Usage | None = None,
+    cost: float | None = None,
+    error: str | None = None,
+    scores: Mapping[str, float] | None = None,
+    resumed: bool = False,
+) -> dict[str, Any]:
+    """Return a row of a comparison; `Comparison.rows` says what it holds."""
+    tokens = None if usage is None else usage.output_tokens
+    return {
+        "model": model,
+        "index": index,
+        "repeat": repeat,
+        "text": text,
+        "finish_reason": finish_reason,
+        "seconds": seconds,
+        "first_token_seconds": first_token_seconds,
+        "tokens_per_second": tokens / seconds if tokens and seconds else None,
+        "input_tokens": None if usage is None else usage.input_tokens,
+        "output_tokens": tokens,
+        "cost": cost,
+        "error": error,
+        "scores": dict(scores or {}),
+        "resumed": resumed,
+    }
 
 
 PromptScores = Mapping[int, float]  # the mean score of a prompt's repeats, by the prompt's index

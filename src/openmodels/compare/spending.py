@@ -28,10 +28,10 @@ Price = tuple[float, float]  # US dollars for a million tokens, of input and of 
 _MILLION = 1_000_000
 _TEMPLATE_TOKENS = 64  # a message's tokens beyond its own text, at most
 _UNKNOWN_MARGIN = 2.0
-"""How many times the dearest call so far the next may cost, where nothing better is known."""
-
+"""How many times the highest cost so far the next call may cost, where nothing better is known."""
 
 _AFTER_WORK = (ConnectionFailed, DeadlineExceeded, InvalidResponse, OutputInvalid, StreamInterrupted)
+"""Errors of calls on which a model may have worked, so that they may be charged."""
 
 
 class CeilingReached(Exception):
@@ -96,14 +96,14 @@ class ModelPrice:
         price: US dollars for a million tokens of input and of output, or None.
         is_free: Whether nothing is charged: it runs on this machine, or a reply without a cost has shown it; None is
             not known yet.
-        dearest: The cost of the dearest call so far in US dollars.
-        dearest_token: Its cost for a token in US dollars, where replies count tokens.
+        highest_cost: The highest cost of a call so far in US dollars.
+        highest_token_cost: The highest cost for each token of a call so far in US dollars, where replies count tokens.
     """
 
     price: Price | None = None
     is_free: bool | None = None
-    dearest: float = 0.0
-    dearest_token: float = 0.0
+    highest_cost: float = 0.0
+    highest_token_cost: float = 0.0
 
     def worst_cost(self, request: ChatRequest, rounds: int) -> float | None:
         """Return the most that a call can cost in US dollars; None without a bound."""
@@ -117,9 +117,9 @@ class ModelPrice:
     def likely_worst(self, request: ChatRequest) -> float:
         """Return what a call costs at most by the calls so far, in US dollars."""
         tokens = worst_tokens(request)
-        if tokens is not None and self.dearest_token:
-            return max(self.dearest, self.dearest_token * sum(tokens))
-        return _UNKNOWN_MARGIN * self.dearest
+        if tokens is not None and self.highest_token_cost:
+            return max(self.highest_cost, self.highest_token_cost * sum(tokens))
+        return _UNKNOWN_MARGIN * self.highest_cost
 
     def cost_of(self, reply: Reply) -> float | None:
         """Return what a reply cost in US dollars, or None where that is not known."""
@@ -137,10 +137,10 @@ class ModelPrice:
             self.is_free = self.is_free or self.price is None
             return
         self.is_free = self.is_free and cost == 0
-        self.dearest = max(self.dearest, cost)
+        self.highest_cost = max(self.highest_cost, cost)
         tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
         if tokens:
-            self.dearest_token = max(self.dearest_token, cost / tokens)
+            self.highest_token_cost = max(self.highest_token_cost, cost / tokens)
 
 
 def _price_tokens(price: Price, tokens_in: int, tokens_out: int) -> float:

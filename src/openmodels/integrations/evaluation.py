@@ -8,7 +8,6 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from openmodels.errors import InvalidRequest
-from openmodels.types.reply import Usage
 
 if TYPE_CHECKING:
     from openmodels.compare.comparison import Comparison
@@ -51,44 +50,15 @@ def split_pair(context: str, continuation: str, prefix: str | None) -> tuple[str
     return (start, context[len(start) :] + continuation) if start else (prefix or context, continuation)
 
 
-def make_row(
-    model: str,
-    index: int,
-    *,
-    text: str | None,
-    scores: dict[str, float],
-    prompt: Any,
-    reference: Any,
-    task: str,
-    repeat: int = 0,
-    finish_reason: str | None = None,
-    seconds: float | None = None,
-    usage: Usage | None = None,
-    cost: float | None = None,
-    error: str | None = None,
-) -> dict[str, Any]:
-    """Return a result as a row of a comparison, with prompt and task."""
-    tokens = None if usage is None else usage.output_tokens
-    return {
-        "model": model,
-        "index": index,
-        "repeat": repeat,
-        "text": text,
-        "finish_reason": finish_reason,
-        "seconds": seconds,
-        "first_token_seconds": None,
-        "tokens_per_second": tokens / seconds if tokens and seconds else None,
-        "input_tokens": None if usage is None else usage.input_tokens,
-        "output_tokens": tokens,
-        "cost": cost,
-        "error": error,
-        "scores": scores,
-        "resumed": False,
-        "prompt": prompt,
-        "reference": reference,
-        "cluster": None,
-        "tags": [task],
-    }
+def make_row(model: str, index: int, *, prompt: Any, reference: Any, task: str, **facts: Any) -> dict[str, Any]:
+    """Return a result as a row of a comparison, with prompt and task.
+
+    `facts` are those of `compare.results.make_row`.
+    """
+    from openmodels.compare import results
+
+    prompt_facts = {"prompt": prompt, "reference": reference, "cluster": None, "tags": [task]}
+    return results.make_row(model, index, **facts) | prompt_facts
 
 
 def compare_rows(rows: Iterable[Mapping[str, Any]]) -> Comparison:
