@@ -17,6 +17,7 @@ import openmodels as om
 from openmodels.backends.base import Backend
 from openmodels.compare import calls, identity, spending
 from openmodels.errors import AuthenticationFailed, ContentFiltered, ServerFailed
+from openmodels.hub.offers import Provider
 from openmodels.types.messages import Message
 
 QUIET = {"progress": False}
@@ -569,6 +570,30 @@ class TestCeiling:
         assert 2048 * 2e-6 < estimate.cost < 2048 * 2e-6 + 1000e-6
         shown = compare([om.Model(backend)], ["x"], dry_run=True, prices=prices)
         assert "oracle: 1 call, about 0 tokens in, at most 1,024 out, at most $" in str(shown)
+
+    @pytest.mark.parametrize(
+        ("reference", "price"),
+        [("hf:org/priced", (0.3, 0.9)), ("hf:org/priced:one", (0.3, 0.4)), ("hf:org/part", None)],
+    )
+    def test_the_highest_prices_that_the_router_may_choose_count(self, reference, price, monkeypatch):
+        terms = {"one": ("0.3", "0.4"), "two": ("0.1", "0.9"), "free": (None, None), "unknown": (None, None)}
+
+        def offers(model, *names):
+            return [
+                Provider(model=model, provider=name, price_in=into, price_out=out, is_free=name == "free")
+                for name in names
+                for into, out in [terms[name]]
+            ]
+
+        listed = {
+            "org/priced": offers("org/priced", "one", "two", "free"),
+            "org/part": offers("org/part", "one", "unknown"),
+        }
+        monkeypatch.setattr(spending, "list_router", lambda _: listed)
+        models = {"m": om.Model(reference, api_key="key")}
+        prices = spending.read_prices(None, models)
+        assert spending.complete_prices(prices, models, []) == ([] if price else ["m"])
+        assert prices["m"].price == price
 
 
 class TestJudge:

@@ -196,7 +196,8 @@ def read_prices(prices: Mapping[str, Any] | None, models: Mapping[str, Model]) -
 def complete_prices(prices: Mapping[str, ModelPrice], models: Mapping[str, Model], notes: list[str]) -> list[str]:
     """Add the prices of Hugging Face's router; return the models without any.
 
-    The names are of remote models. The router may choose any provider, so the dearest counts.
+    The names are of remote models. The router may choose any provider, so the highest prices count, and a model with a
+    provider whose price is unknown has none.
     """
     unpriced = {name: model for name, model in models.items() if prices[name].price is None and is_remote(model)}
     routed = {
@@ -206,13 +207,17 @@ def complete_prices(prices: Mapping[str, ModelPrice], models: Mapping[str, Model
     for name, rest in routed.items():
         model_id, _, wanted = rest.partition(":")
         offers = [
-            (0.0, 0.0) if offer.is_free else (float(offer.price_in or 0), float(offer.price_out or 0))
+            offer
             for offer in listed.get(model_id.lower(), ())
             if wanted in ("", "fastest", "cheapest", "preferred", offer.provider)
-            and (offer.is_free or (offer.price_in is not None and offer.price_out is not None))
         ]
-        if offers:
-            prices[name].price = max(price[0] for price in offers), max(price[1] for price in offers)
+        known = [
+            (0.0, 0.0) if offer.is_free else (float(offer.price_in or 0), float(offer.price_out or 0))
+            for offer in offers
+            if offer.is_free or (offer.price_in is not None and offer.price_out is not None)
+        ]
+        if offers and len(known) == len(offers):
+            prices[name].price = max(price[0] for price in known), max(price[1] for price in known)
     return [name for name in unpriced if prices[name].price is None]
 
 
