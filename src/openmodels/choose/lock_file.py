@@ -22,7 +22,7 @@ from openmodels.types.messages import Frozen
 VERSION = 1
 DEFAULT_PATH = "openmodels.lock"
 _MARK = "openmodels_lock"
-"""The key of the version, by which a lock file is told from another program's."""
+"""The key of the version, which sets a lock file apart from another program's."""
 _LARGEST = 50_000_000  # bytes
 
 Part = Literal["model", "openness", "offers", "lifecycle"]

@@ -259,7 +259,7 @@ class _Measurement:
         """Compare along the base's answer; return its text.
 
         Both answer greedily. Up to the first position where they choose differently, they follow the same tokens; from
-        there both go on behind the base's choice.
+        there both continue after the base's choice.
         """
         answer, left = "", max_tokens
         while left > 0:

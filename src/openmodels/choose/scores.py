@@ -74,7 +74,7 @@ LEADERBOARDS = (
         "with attribution; not to be redistributed",
     ),
 )
-"""Leaderboards told by their columns. None is shipped: the user fetches a file from its address."""
+"""Leaderboards that are recognised by their columns. None is shipped: the user fetches a file from its address."""
 
 
 @dataclass(frozen=True, slots=True)

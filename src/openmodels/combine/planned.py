@@ -116,7 +116,7 @@ class Batch:
 
 
 Plan = Generator[Batch, None, MemberCall]
-"""Yields batches, whose calls are answered when it goes on, and returns the call whose answer is shown."""
+"""Yields batches, whose calls have ended when it resumes, and returns the call whose answer is shown."""
 
 
 class PlannedCombination(Combination):
