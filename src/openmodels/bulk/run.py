@@ -49,7 +49,7 @@ _OUTAGE = (
     errors.RateLimited,
     errors.ServerFailed,
 )
-"""Errors that end the run when more than `3 * concurrency` items in a row fail with them."""
+"""Errors that end the run when more than `3 * concurrency` calls in a row fail with them."""
 
 
 class MapOptions(CallOptions, total=False):
@@ -122,8 +122,7 @@ class BulkRun:
         if self._journal is not None:
             self.summary.damaged = self._journal.damaged
         self._start_time = time.perf_counter()
-        self._longest_outage = 3 * concurrency
-        self._outage_streak = 0
+        self._outages = OutageCounter(3 * concurrency)
         self._call_error: Exception | None = None  # ends the calls
         self._input_error: Exception | None = None  # ends the input
         total = operator.length_hint(prompts) or None
@@ -204,7 +203,7 @@ class BulkRun:
                 return None
             item = BulkItem(index, prompt, outcome)
         except Exception as error:  # noqa: BLE001 - what is not an error of the model is raised in its turn
-            if not isinstance(error, errors.OpenModelsError) or self._is_fatal(error):
+            if not isinstance(error, errors.OpenModelsError) or self._outages.is_fatal(error):
                 self._call_error = self._call_error or error
                 return None
             outcome, item = error, BulkItem(index, prompt, error=error)
@@ -216,19 +215,35 @@ class BulkRun:
         self._count(item)
         return item
 
-    def _is_fatal(self, error: errors.OpenModelsError) -> bool:
-        if isinstance(error, FATAL) and not isinstance(error, errors.OutOfMemory):
-            return True
-        self._outage_streak = self._outage_streak + 1 if isinstance(error, _OUTAGE) else 0
-        return self._outage_streak > self._longest_outage
-
     def _count(self, item: BulkItem) -> None:
         if item.reply is not None and not item.resumed:
-            self._outage_streak = 0
+            self._outages.succeeded()
         self.summary.add(item)
         self.summary.seconds = time.perf_counter() - self._start_time
         status = f"{self.summary.tokens_per_second:,.0f} tokens/s, {self.summary.failed} failed"
         self._progress_bar.advance(status)
+
+
+class OutageCounter:
+    """Says which errors end a run, and counts the calls in a row that got no answer.
+
+    More than `longest` of these end it.
+    """
+
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
+        self._streak = 0
+
+    def succeeded(self) -> None:
+        """Note a call that was answered: the outage is over."""
+        self._streak = 0
+
+    def is_fatal(self, error: errors.OpenModelsError) -> bool:
+        """Count a call that failed; return whether the others would fail, too."""
+        if isinstance(error, FATAL) and not isinstance(error, errors.OutOfMemory):
+            return True
+        self._streak = self._streak + 1 if isinstance(error, _OUTAGE) else 0
+        return self._streak > self._longest
 
 
 class ConcurrencyLimiter:

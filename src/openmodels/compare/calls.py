@@ -18,16 +18,15 @@ from openmodels import background
 from openmodels.backends.base import Backend
 from openmodels.bulk.journal import Journal
 from openmodels.bulk.progress import ProgressBar
-from openmodels.bulk.run import FATAL, RATE_LIMIT_TRIES, ConcurrencyLimiter
+from openmodels.bulk.run import RATE_LIMIT_TRIES, ConcurrencyLimiter, OutageCounter
 from openmodels.compare.identity import identify, list_members
 from openmodels.compare.spending import CeilingReached, ModelPrice, SpendingLedger, is_remote, may_have_cost
 from openmodels.core import request as requests
 from openmodels.core.stream import validate_reply
-from openmodels.errors import ConnectionFailed, InvalidRequest, OpenModelsError, OutOfMemory, ServerFailed
+from openmodels.errors import InvalidRequest, OpenModelsError
 from openmodels.model import Model
 from openmodels.types.reply import Reply
 
-_OUTAGE = (ConnectionFailed, OutOfMemory, ServerFailed)
 _LONGEST_ERROR = 500  # characters
 _THIS_MACHINE = "this machine"
 
@@ -267,23 +266,17 @@ class CallGrid:
 
 
 class _ModelState:
-    """Whether a model is still worth asking: what fails every call ends its calls.
-
-    So do more than `longest_outage` calls in a row that find no server.
-    """
+    """Whether a model is asked further: `OutageCounter` says which errors end its calls."""
 
     def __init__(self, longest_outage: int) -> None:
         self.ended_by: str | None = None
-        self._longest_outage = longest_outage
-        self._outages = 0
+        self._outages = OutageCounter(longest_outage)
 
     def succeeded(self) -> None:
-        self._outages = 0
+        self._outages.succeeded()
 
     def failed(self, error: OpenModelsError) -> None:
-        self._outages = self._outages + 1 if isinstance(error, _OUTAGE) else 0
-        is_fatal = isinstance(error, FATAL) and not isinstance(error, OutOfMemory)
-        if self.ended_by is None and (is_fatal or self._outages > self._longest_outage):
+        if self._outages.is_fatal(error) and self.ended_by is None:
             self.ended_by = f"not asked after {_describe(error)}"[:_LONGEST_ERROR]
 
 
