@@ -378,10 +378,9 @@ def all_failed(failures: Sequence[Exception], members: Sequence[MemberModel]) ->
     for failure in failures:  # those of a combination within are its causes
         causes += failure.errors if isinstance(failure, AllModelsFailed) and failure.errors else [failure]
     shown = "; ".join(map(_describe, causes[-_SHOWN:]))
-    number = len(members)
+    subject = "The model did not answer" if len(members) == 1 else f"None of the {len(members)} models answered"
     error = AllModelsFailed(
-        f"{'The model' if number == 1 else f'None of the {number} models'} answered{'' if number > 1 else ' not'}: "
-        f"{shown or 'no attempt was left'}.",
+        f"{subject}: {shown or 'no attempt was left'}.",
         next_step="Every cause is in the error's `errors`, every attempt in its `trace`.",
     )
     error.errors = tuple(causes)

@@ -266,7 +266,7 @@ class CallGrid:
 
 
 class _ModelState:
-    """Whether a model is asked further: `OutageCounter` says which errors end its calls."""
+    """Whether a model is asked further; an `OutageCounter` says what ends its calls."""
 
     def __init__(self, longest_outage: int) -> None:
         self.ended_by: str | None = None
