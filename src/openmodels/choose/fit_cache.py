@@ -153,6 +153,11 @@ def bound_cache(config: Mapping[str, Any], tokens: int, batch: int, width: int) 
     return Bounds(0, 2 * text.layer_count * max(widths) * tokens * batch * width)
 
 
+def first_number(settings: Mapping[str, Any], *names: str) -> int | None:
+    """Return the first of some settings that is a positive whole number, if any."""
+    return next((value for name in names if type(value := settings.get(name)) is int and 0 < value < 2**40), None)
+
+
 class _Unreadable(Exception):
     """A setting that the rules need is missing or has another form."""
 
@@ -188,11 +193,7 @@ class _Settings:
 
     def number(self, *names: str) -> int | None:
         """Return the first of some settings that is a positive whole number."""
-        for name in names:
-            value = self.values.get(name)
-            if type(value) is int and 0 < value < 2**40:
-                return value
-        return None
+        return first_number(self.values, *names)
 
     def numbers(self, name: str) -> list[int] | None:
         """Return a setting that is a list of numbers."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from openmodels import files, model_reference, settings
 from openmodels.backends.local.weights import checkpoint
 from openmodels.backends.local.weights.checkpoint import TensorInfo
+from openmodels.choose.fit_cache import first_number
 from openmodels.errors import (
     ConnectionFailed,
     DeadlineExceeded,
@@ -143,7 +144,7 @@ def expert_share(config: Mapping[str, Any]) -> float:
     """Return the part of the experts that a token uses; 1.0 where it has none."""
     nested = config.get("text_config")
     part = nested if isinstance(nested, Mapping) else config
-    used = _first(
+    used = first_number(
         part,
         "num_experts_per_tok",
         "num_experts_per_token",
@@ -152,14 +153,10 @@ def expert_share(config: Mapping[str, Any]) -> float:
         "experts_per_token",
         "moe_top_k",
     )
-    count = _first(part, "num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+    count = first_number(part, "num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
     if isinstance(ffn := part.get("ffn_config"), Mapping):
-        used, count = used or _first(ffn, "moe_top_k"), count or _first(ffn, "moe_num_experts")
+        used, count = used or first_number(ffn, "moe_top_k"), count or first_number(ffn, "moe_num_experts")
     return min(1.0, used / count) if used and count else 1.0
-
-
-def _first(part: Mapping[str, Any], *names: str) -> int | None:
-    return next((part[name] for name in names if type(part.get(name)) is int and part[name] > 0), None)
 
 
 def open_files(rest: str, revision: str | None, dtype: str) -> ModelFiles:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from openmodels.backends.local.weights.process_memory import GPU_CONTEXT, count_libraries, count_runtime
-from openmodels.choose.fit_cache import CacheLayout, decoder_config
+from openmodels.choose.fit_cache import CacheLayout, decoder_config, first_number
 from openmodels.choose.fit_device import Device
 from openmodels.choose.fit_files import ModelFiles
 from openmodels.choose.fit_report import gigabytes
@@ -151,4 +151,4 @@ class Overhead:
 
 
 def _number(part: Mapping[str, Any], *names: str) -> int:
-    return next((part[name] for name in names if type(part.get(name)) is int and part[name] > 0), 0)
+    return first_number(part, *names) or 0
