@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
+from openmodels.compare.packages import load_package
 from openmodels.compare.prompts import ComparedPrompt
-from openmodels.errors import InvalidRequest, MissingExtra, OpenModelsError
+from openmodels.errors import InvalidRequest, OpenModelsError
 from openmodels.model import Model
 from openmodels.output.grammar.validation import Validator
-from openmodels.settings import install_hint
 
 Score = float | None
 Scorer = Callable[[str, Any], Score]
@@ -109,23 +109,6 @@ def _from_pattern(metric: str, pattern: str) -> RowMetric:
     except re.error as error:
         raise InvalidRequest(f"metrics: {metric!r} is no regular expression: {error}.") from error
     return _each("regex", lambda text, _: float(compiled.search(text) is not None))
-
-
-def load_package(name: str, purpose: str) -> Any:
-    """Return a package of the extra `compare`.
-
-    Raises:
-        MissingExtra: It is not installed.
-    """
-    from openmodels.imports import import_uninterrupted
-
-    try:
-        return import_uninterrupted(name)
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"{purpose[:1].upper()}{purpose[1:]} needs the package {error.name!r}, which is not installed.",
-            next_step=f"Run: {install_hint('compare')}",
-        ) from error
 
 
 def _each(name: str, scorer: Callable[[str, ComparedPrompt], Score]) -> RowMetric:

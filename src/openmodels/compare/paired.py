@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from openmodels.compare.metrics import load_package
+from openmodels.compare.packages import load_package
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
