@@ -5,12 +5,13 @@ import json
 import math
 
 import pytest
-import torch
-from tiny import save_random, tiny_llama
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import openmodels as om
 from openmodels.choose.quantisation import _Measurement
+
+torch = pytest.importorskip("torch", reason="the losses of local models need torch")
+from tiny import save_random, tiny_llama  # noqa: E402 - they import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 PROMPTS = ["The river runs through the valley and", "A list of three metals: iron,"]
 

@@ -154,6 +154,7 @@ class TestErrors:
         assert rows_of(comparison, "oracle")[0]["error"].startswith("UnsupportedFeature: ")
         assert rows_of(comparison, "echo")[0]["text"] == "x"
 
+    @pytest.mark.weights
     def test_a_combination_of_local_models_waits_its_turn(self):
         local = om.Model("local:org/none")
         assert calls._lane("both", om.fallback(["echo:", om.vote([local])])) == calls._lane("local", local)
@@ -425,6 +426,7 @@ class TestCache:
         assert identity.identify(one) == identity.identify(one)
         assert identity.identify(one) != identity.identify(other)
 
+    @pytest.mark.weights
     def test_files_of_a_local_model_count(self, tmp_path):
         (tmp_path / "config.json").write_text("{}")
         before = calls.identify(om.Model(tmp_path))
@@ -684,6 +686,7 @@ class TestShown:
         assert list(frame["contains"]) == [1, 1, 0, 0, 0, 0]
 
     def test_plot(self):
+        pytest.importorskip("matplotlib", reason="plot needs matplotlib")
         axes = self.comparison().plot()
         assert [label.get_text() for label in axes.get_yticklabels()] == ["<b>good</b>", "echo"]
 
