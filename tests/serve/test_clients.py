@@ -4,8 +4,7 @@ import asyncio
 
 import pydantic
 import pytest
-
-from conftest import KEY
+from running_server import KEY
 
 TOOL = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 

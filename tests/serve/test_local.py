@@ -9,9 +9,9 @@ import anthropic
 import openai
 import pytest
 from openai.types.chat import ChatCompletion
+from running_server import KEY, running
 
 import openmodels as om
-from conftest import KEY, running
 
 pytestmark = pytest.mark.weights
 ASK = [{"role": "user", "content": "What is the capital of France?"}]

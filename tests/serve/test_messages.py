@@ -10,8 +10,7 @@ import anthropic
 import pytest
 from anthropic.types import Message, RawMessageStreamEvent
 from pydantic import TypeAdapter
-
-from conftest import KEY
+from running_server import KEY
 
 ASK = [{"role": "user", "content": "Say hello."}]
 TOOLS = [

@@ -8,9 +8,9 @@ import socket
 import time
 
 import pytest
+from running_server import KEY, running
 
 import openmodels as om
-from conftest import KEY, running
 from openmodels.serve import exchange, run
 
 BODY = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}

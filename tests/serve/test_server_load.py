@@ -11,9 +11,9 @@ import time
 import httpx2
 import pytest
 from fake_backend import FakeBackend
+from running_server import KEY, running
 
 import openmodels as om
-from conftest import KEY, running
 from openmodels.serve import admission, exchange, served_models
 from openmodels.serve.failures import Refusal
 from openmodels.serve.keys import ApiKey, digest

@@ -6,9 +6,9 @@ import numpy as np
 import openai
 import pytest
 from openai.types import Completion, CreateEmbeddingResponse
+from running_server import KEY
 
 import openmodels as om
-from conftest import KEY
 
 QUESTIONS = {
     "team": {"type": "choice", "instructions": "Which?", "criteria": {"Sales": None, "Support": "help"}},
