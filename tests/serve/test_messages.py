@@ -24,21 +24,21 @@ TOOLS = [
 
 
 @pytest.fixture(scope="module")
-def claude(server):
+def messages_client(server):
     with anthropic.Anthropic(base_url=server.address, api_key=KEY, max_retries=0) as client:
         yield client
 
 
-def ask(claude, text="Say hello.", **options):
+def ask(messages_client, text="Say hello.", **options):
     options = {"max_tokens": 50, **options}
-    answer = claude.messages.create(model="fake", messages=[{"role": "user", "content": text}], **options)
+    answer = messages_client.messages.create(model="fake", messages=[{"role": "user", "content": text}], **options)
     return Message.model_validate(answer.model_dump(mode="json", exclude_unset=True))
 
 
 class TestAnswers:
-    def test_text_and_usage(self, claude, backend):
+    def test_text_and_usage(self, messages_client, backend):
         sampling = {"temperature": 0.5, "top_k": 3, "top_p": 0.9}
-        answer = ask(claude, extra_body=sampling, stop_sequences=["a"], system="Be brief.")
+        answer = ask(messages_client, extra_body=sampling, stop_sequences=["a"], system="Be brief.")
         assert [block.text for block in answer.content] == ["Hello world"]
         assert (answer.stop_reason, answer.model) == ("end_turn", "fake")
         usage = answer.usage
@@ -46,7 +46,7 @@ class TestAnswers:
         request = backend.requests[-1]
         assert (request.temperature, request.top_k, request.top_p, request.stop) == (0.5, 3, 0.9, ("a",))
         assert (request.messages[0].role, request.messages[0].text) == ("system", "Be brief.")
-        assert ask(claude, max_tokens=2).stop_reason == "max_tokens"
+        assert ask(messages_client, max_tokens=2).stop_reason == "max_tokens"
 
     def test_a_bearer_token(self, server):
         with anthropic.Anthropic(base_url=server.address, auth_token=KEY, max_retries=0) as client:
@@ -58,33 +58,33 @@ class TestAnswers:
             ask(client)
         assert caught.value.body["error"]["type"] == "authentication_error"
 
-    def test_thinking(self, claude):
-        thinking, text = ask(claude, "think", thinking={"type": "enabled", "budget_tokens": 1024}).content
+    def test_thinking(self, messages_client):
+        thinking, text = ask(messages_client, "think", thinking={"type": "enabled", "budget_tokens": 1024}).content
         assert (thinking.type, thinking.thinking, text.text) == ("thinking", "Let me think.", "Hello world")
 
-    def test_a_form(self, claude, backend):
+    def test_a_form(self, messages_client, backend):
         schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-        answer = ask(claude, output_config={"format": {"type": "json_schema", "schema": schema}})
+        answer = ask(messages_client, output_config={"format": {"type": "json_schema", "schema": schema}})
         assert json.loads(answer.content[0].text)["name"] == "Oslo"
         assert backend.requests[-1].output.json_schema["required"] == ["name"]
 
-    def test_an_image(self, claude, backend):
+    def test_an_image(self, messages_client, backend):
         from PIL import Image
 
         file = BytesIO()
         Image.new("RGB", (4, 4)).save(file, "PNG")
         source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(file.getvalue()).decode()}
-        answer = ask(claude, [{"type": "image", "source": source}, {"type": "text", "text": "What?"}])
+        answer = ask(messages_client, [{"type": "image", "source": source}, {"type": "text", "text": "What?"}])
         assert answer.content[0].text == "Hello 1 images"
         local = {"type": "url", "url": "https://127.0.0.1/a.png"}
         with pytest.raises(anthropic.BadRequestError):
-            ask(claude, [{"type": "image", "source": local}])
+            ask(messages_client, [{"type": "image", "source": local}])
 
 
 class TestStreams:
-    def test_events(self, claude):
+    def test_events(self, messages_client):
         events = []
-        with claude.messages.create(
+        with messages_client.messages.create(
             model="fake", max_tokens=9, messages=[{"role": "user", "content": "think"}], stream=True
         ) as stream:
             for event in stream:
@@ -99,8 +99,8 @@ class TestStreams:
         assert events[-2].delta.stop_reason == "end_turn"
         assert events[-2].usage.output_tokens == 3
 
-    def test_the_helper_of_the_client(self, claude):
-        with claude.messages.stream(
+    def test_the_helper_of_the_client(self, messages_client):
+        with messages_client.messages.stream(
             model="fake", max_tokens=9, messages=[{"role": "user", "content": "two"}], tools=TOOLS
         ) as stream:
             message = stream.get_final_message()
@@ -108,10 +108,10 @@ class TestStreams:
         assert message.content[3].input == {"city": "Oslo"}
         assert message.stop_reason == "tool_use"
 
-    def test_a_failure_in_the_middle(self, claude):
+    def test_a_failure_in_the_middle(self, messages_client):
         with (
             pytest.raises(anthropic.APIStatusError, match="It went wrong"),
-            claude.messages.stream(
+            messages_client.messages.stream(
                 model="fake", max_tokens=9, messages=[{"role": "user", "content": "fail ServerFailed later"}]
             ) as stream,
         ):
@@ -119,8 +119,8 @@ class TestStreams:
 
 
 class TestTools:
-    def test_a_call_and_its_result(self, claude, backend):
-        answer = ask(claude, "two", tools=TOOLS, tool_choice={"type": "any"})
+    def test_a_call_and_its_result(self, messages_client, backend):
+        answer = ask(messages_client, "two", tools=TOOLS, tool_choice={"type": "any"})
         assert backend.requests[-1].tool_choice == "required"
         calls = [block for block in answer.content if block.type == "tool_use"]
         results = [
@@ -133,24 +133,26 @@ class TestTools:
             {"role": "assistant", "content": [block.model_dump() for block in answer.content]},
             {"role": "user", "content": [*results, {"type": "text", "text": "Well?"}]},
         ]
-        claude.messages.create(model="fake", max_tokens=9, messages=history)
+        messages_client.messages.create(model="fake", max_tokens=9, messages=history)
         messages = backend.requests[-1].messages
         assert [message.role for message in messages] == ["user", "assistant", "tool", "tool", "user"]
         assert messages[1].reasoning == "I need a tool."
         assert [message.text for message in messages[2:]] == ["4 degrees", "Error: closed", "Well?"]
 
-    def test_at_most_one(self, claude):
-        answer = ask(claude, "two", tools=TOOLS, tool_choice={"type": "auto", "disable_parallel_tool_use": True})
+    def test_at_most_one(self, messages_client):
+        answer = ask(
+            messages_client, "two", tools=TOOLS, tool_choice={"type": "auto", "disable_parallel_tool_use": True}
+        )
         assert [block.name for block in answer.content if block.type == "tool_use"] == ["weather"]
 
-    def test_demanded_by_name(self, claude, backend):
-        ask(claude, tools=TOOLS, tool_choice={"type": "tool", "name": "weather"})
+    def test_demanded_by_name(self, messages_client, backend):
+        ask(messages_client, tools=TOOLS, tool_choice={"type": "tool", "name": "weather"})
         assert backend.requests[-1].tool_choice == "weather"
 
 
-def test_tokens_are_counted(claude, http):
-    assert claude.messages.count_tokens(model="echo", messages=ASK, system="Be brief.").input_tokens == 4
-    assert claude.messages.count_tokens(model="fake", messages=ASK, tools=TOOLS).input_tokens == 7
+def test_tokens_are_counted(messages_client, http):
+    assert messages_client.messages.count_tokens(model="echo", messages=ASK, system="Be brief.").input_tokens == 4
+    assert messages_client.messages.count_tokens(model="fake", messages=ASK, tools=TOOLS).input_tokens == 7
 
 
 def test_what_claude_code_sends(http, backend):
@@ -229,13 +231,13 @@ def test_hostile_bodies(http, path):
         ("DoesNotFit", 503, "overloaded_error"),
     ],
 )
-def test_errors_of_models(claude, error, status, kind):
+def test_errors_of_models(messages_client, error, status, kind):
     with pytest.raises(anthropic.APIStatusError) as caught:
-        ask(claude, f"fail {error}")
+        ask(messages_client, f"fail {error}")
     assert caught.value.status_code == status
     assert caught.value.body["error"]["type"] == kind
     assert "It went wrong. Do something." in caught.value.body["error"]["message"]
 
 
-def test_the_list_of_models(claude):
-    assert {model.id for model in claude.models.list()} == {"fake", "echo"}
+def test_the_list_of_models(messages_client):
+    assert {model.id for model in messages_client.models.list()} == {"fake", "echo"}
